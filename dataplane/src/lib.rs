@@ -1,0 +1,3 @@
+//! Weir's packet path.
+
+pub mod ports;

@@ -1,0 +1,11 @@
+//! What crosses a thread or process boundary in Weir.
+//!
+//! * [`id`]: the names of things that several threads talk about.
+//! * [`snapshot`]: one writer publishes immutable generations; readers borrow the current one for a burst.
+//!
+//! This crate uses no other crate of ours. Everything with a memory ordering is model-checked:
+//! `RUSTFLAGS="--cfg loom" cargo test -p ipc --release` runs the models at the bottom of each module.
+
+pub mod id;
+mod primitive;
+pub mod snapshot;
