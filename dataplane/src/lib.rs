@@ -1,3 +1,4 @@
 //! Weir's packet path.
 
 pub mod ports;
+pub mod wire;
