@@ -1,4 +1,7 @@
 //! Weir's packet path.
 
 pub mod ports;
+mod prefetch;
+pub mod tables;
+pub mod time;
 pub mod wire;

@@ -1,0 +1,352 @@
+//! Builds generations and remembers which identifier means what.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    net::IpAddr,
+};
+
+use ipc::id::{Generation, PortId, ServerId, VipId};
+
+use super::{
+    Port, Tables,
+    alias::AliasTable,
+    hop,
+    neighbor::Neighbors,
+    route::Routes,
+    server::{Hop, Server, ServerState, Template},
+    spec::{Spec, TunnelSource, VipSpec},
+    vip::{Encap, Service, Vip, VipLookup},
+};
+
+/// Most server slots over all VIPs; per-lcore counters are laid out for this many.
+pub const MAX_SERVERS: usize = 1 << 17;
+
+/// Most VIPs; per-lcore counters are laid out for this many.
+pub const MAX_VIPS: usize = 1 << 14;
+
+/// Which server of which service: what keeps its slot from generation to generation.
+///
+/// The encapsulation belongs to it: an established flow is not moved from one kind of tunnel to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerKey {
+    /// The service it belongs to.
+    pub service: Service,
+    /// How its packets travel.
+    pub nat: bool,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port, if NAT rewrites to one.
+    pub port: Option<u16>,
+}
+
+/// There are more VIPs or servers than fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// More than [`MAX_SERVERS`] server slots, those of removed servers with live flows included.
+    #[error("more than {MAX_SERVERS} servers, counting removed ones that still have flows")]
+    TooManyServers,
+    /// More than [`MAX_VIPS`] VIPs.
+    #[error("more than {MAX_VIPS} VIPs")]
+    TooManyVips,
+}
+
+/// Hands out small stable numbers to keys.
+#[derive(Clone, Debug)]
+struct Slots<K> {
+    by_key: HashMap<K, u32>,
+    free: Vec<u32>,
+    next: u32,
+}
+
+impl<K: Eq + Hash + Copy> Slots<K> {
+    fn new() -> Self {
+        Self { by_key: HashMap::new(), free: Vec::new(), next: 0 }
+    }
+
+    fn get_or_assign(&mut self, key: K, limit: usize) -> Option<u32> {
+        if let Some(&slot) = self.by_key.get(&key) {
+            return Some(slot);
+        }
+        let slot = self.free.pop().or_else(|| {
+            let next = self.next;
+            ((next as usize) < limit).then(|| {
+                self.next += 1;
+                next
+            })
+        })?;
+        self.by_key.insert(key, slot);
+        Some(slot)
+    }
+
+    fn release(&mut self, unused: impl Fn(&K, u32) -> bool) {
+        let free = &mut self.free;
+        self.by_key.retain(|key, slot| {
+            let keep = !unused(key, *slot);
+            if !keep {
+                free.push(*slot);
+            }
+            keep
+        });
+    }
+}
+
+/// Builds one generation after another from what is wanted and known.
+///
+/// A server that disappears from the configuration keeps its slot, without new flows, until
+/// [`Builder::release`] learns that no flow refers to it.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    generation: u64,
+    vips: Slots<Service>,
+    servers: Slots<ServerKey>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self { generation: 0, vips: Slots::new(), servers: Slots::new() }
+    }
+}
+
+impl Builder {
+    /// The next generation. On an error nothing has changed.
+    pub fn build(&mut self, spec: &Spec, neighbors: &Neighbors) -> Result<Tables, BuildError> {
+        let mut next = self.clone();
+        let tables = next.build_next(spec, neighbors)?;
+        *self = next;
+        Ok(tables)
+    }
+
+    fn build_next(&mut self, spec: &Spec, neighbors: &Neighbors) -> Result<Tables, BuildError> {
+        self.generation += 1;
+        let routes = Routes::new(
+            (0u16..)
+                .map(PortId)
+                .zip(&spec.ports)
+                .map(|(id, port)| (id, &port.addresses[..], &port.gateways[..])),
+        );
+        let ports: Box<[Port]> = spec
+            .ports
+            .iter()
+            .map(|port| Port {
+                mac: port.mac,
+                mtu: port.mtu,
+                addresses: port.addresses.iter().map(ipnet::IpNet::addr).collect(),
+            })
+            .collect();
+        let way = |address| hop(&routes, neighbors, &ports, address);
+
+        let mut vips = Vec::new();
+        let mut servers: Vec<Option<Server>> = Vec::new();
+        let mut services = Vec::new();
+        for vip_spec in &spec.vips {
+            let vip = self.vips.get_or_assign(vip_spec.service, MAX_VIPS).map(VipId);
+            let vip = vip.ok_or(BuildError::TooManyVips)?;
+            let mut weights = Vec::new();
+            for (key, server_spec) in server_keys(vip_spec).zip(&vip_spec.servers) {
+                let slot = self.servers.get_or_assign(key, MAX_SERVERS).map(ServerId);
+                let slot = slot.ok_or(BuildError::TooManyServers)?;
+                let server = prepare(&key, vip, server_spec.state, way(key.address), spec.tunnel_source);
+                put(&mut servers, slot.index(), server);
+                if server_spec.state == ServerState::Active {
+                    weights.push((slot, server_spec.weight));
+                }
+            }
+            services.push((vip_spec.service, vip));
+            let alias = AliasTable::new(&weights);
+            put(&mut vips, vip.index(), Vip { service: vip_spec.service, encap: vip_spec.encap, alias });
+        }
+        // Servers that are no longer wanted keep the flows they have.
+        for (key, &slot) in &self.servers.by_key {
+            if servers.get(slot as usize).is_none_or(Option::is_none)
+                && let Some(&vip) = self.vips.by_key.get(&key.service)
+            {
+                let state = ServerState::Draining;
+                let server = prepare(key, VipId(vip), state, way(key.address), spec.tunnel_source);
+                put(&mut servers, slot as usize, server);
+            }
+        }
+        Ok(Tables {
+            generation: Generation(self.generation),
+            lookup: VipLookup::new(&services),
+            vips: vips.into_boxed_slice(),
+            nat: servers.iter().flatten().any(|server| server.nat),
+            servers: servers.into_boxed_slice(),
+            ports,
+            routes,
+            neighbors: neighbors.clone(),
+            timeouts: spec.timeouts,
+            hash_key: spec.hash_key,
+        })
+    }
+
+    /// Forgets VIPs and servers that `spec` does not have and that are `unused`: no flow of any lcore
+    /// refers to them, and every lcore works with a generation that gives them no new flows.
+    pub fn release(&mut self, spec: &Spec, unused: impl Fn(ServerId) -> bool) {
+        let wanted: HashSet<ServerKey> = spec.vips.iter().flat_map(server_keys).collect();
+        self.servers.release(|key, slot| !wanted.contains(key) && unused(ServerId(slot)));
+        let services: HashSet<Service> = spec
+            .vips
+            .iter()
+            .map(|vip| vip.service)
+            .chain(self.servers.by_key.keys().map(|key| key.service))
+            .collect();
+        self.vips.release(|service, _| !services.contains(service));
+    }
+
+    /// The identifier of every known server, removed ones with flows included.
+    pub fn servers(&self) -> impl Iterator<Item = (ServerId, &ServerKey)> {
+        self.servers.by_key.iter().map(|(key, &slot)| (ServerId(slot), key))
+    }
+
+    /// The identifier of every known VIP.
+    pub fn vips(&self) -> impl Iterator<Item = (VipId, &Service)> {
+        self.vips.by_key.iter().map(|(service, &slot)| (VipId(slot), service))
+    }
+}
+
+fn server_keys(vip: &VipSpec) -> impl Iterator<Item = ServerKey> {
+    vip.servers.iter().map(|server| ServerKey {
+        service: vip.service,
+        nat: vip.encap == Encap::Nat,
+        address: server.address,
+        port: server.port,
+    })
+}
+
+/// Puts `value` at `at`, growing the vector with `None` as needed.
+fn put<T>(vector: &mut Vec<Option<T>>, at: usize, value: T) {
+    if vector.len() <= at {
+        vector.resize_with(at + 1, || None);
+    }
+    vector[at] = Some(value);
+}
+
+/// A server slot with its headers, as far as the way there is known.
+fn prepare(key: &ServerKey, vip: VipId, state: ServerState, hop: Hop, source: TunnelSource) -> Server {
+    let mut hop = hop;
+    let mut template = Template::NONE;
+    if !key.nat
+        && let Hop::Link(link) = &hop
+    {
+        match (key.address, source) {
+            (IpAddr::V4(to), TunnelSource { v4: Some(from), .. }) => {
+                template = Template::gre4(link, from, to);
+            }
+            (IpAddr::V6(to), TunnelSource { v6: Some(from), .. }) => {
+                template = Template::gre6(link, from, to);
+            }
+            _ => hop = Hop::NoRoute, // no outer source of that family: refused when the configuration was read
+        }
+    }
+    Server { template, hop, address: key.address, port: key.port, nat: key.nat, state, vip }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        tables::{
+            flow::Timeouts,
+            hash::HashKey,
+            spec::{PortSpec, ServerSpec},
+        },
+        wire::Mac,
+    };
+
+    fn spec(servers: &[&str]) -> Spec {
+        let seconds = Duration::from_secs;
+        Spec {
+            ports: vec![PortSpec {
+                mac: Mac([2, 0, 0, 0, 0, 1]),
+                mtu: 1500,
+                addresses: vec!["192.0.2.2/24".parse().unwrap()],
+                gateways: vec!["192.0.2.1".parse().unwrap()],
+            }],
+            vips: vec![VipSpec {
+                service: Service {
+                    address: "203.0.113.10".parse().unwrap(),
+                    protocol: Some(6),
+                    port: Some(80),
+                },
+                encap: Encap::Gre,
+                servers: servers
+                    .iter()
+                    .map(|address| ServerSpec {
+                        address: address.parse().unwrap(),
+                        port: None,
+                        weight: 1.0,
+                        state: ServerState::Active,
+                    })
+                    .collect(),
+            }],
+            tunnel_source: TunnelSource { v4: Some("192.0.2.2".parse().unwrap()), v6: None },
+            timeouts: Timeouts::new(seconds(300), seconds(30), seconds(10), seconds(5)),
+            hash_key: HashKey::default(),
+        }
+    }
+
+    fn slot(builder: &Builder, address: &str) -> Option<ServerId> {
+        let address: IpAddr = address.parse().unwrap();
+        builder.servers().find(|(_, key)| key.address == address).map(|(id, _)| id)
+    }
+
+    #[test]
+    fn server_keeps_its_slot_through_reordering_additions_and_removals() {
+        let mut builder = Builder::default();
+        builder.build(&spec(&["192.0.2.11", "192.0.2.12"]), &Neighbors::default()).unwrap();
+        let (a, b) = (slot(&builder, "192.0.2.11"), slot(&builder, "192.0.2.12"));
+        let tables = builder.build(&spec(&["192.0.2.12", "192.0.2.13"]), &Neighbors::default()).unwrap();
+        assert_eq!((slot(&builder, "192.0.2.11"), slot(&builder, "192.0.2.12")), (a, b));
+        let removed = tables.server(a.unwrap()).unwrap();
+        assert_eq!(removed.state, ServerState::Draining, "a removed server keeps its flows");
+        assert!(tables.vips[0].as_ref().unwrap().alias.probabilities().all(|(server, _)| Some(server) != a));
+    }
+
+    #[test]
+    fn slot_is_free_again_only_when_unused_and_unwanted() {
+        let mut builder = Builder::default();
+        builder.build(&spec(&["192.0.2.11", "192.0.2.12"]), &Neighbors::default()).unwrap();
+        let wanted = spec(&["192.0.2.12"]);
+        builder.build(&wanted, &Neighbors::default()).unwrap();
+        builder.release(&wanted, |_| false);
+        let old = slot(&builder, "192.0.2.11");
+        assert!(old.is_some());
+        builder.release(&wanted, |_| true);
+        assert_eq!(slot(&builder, "192.0.2.11"), None);
+        assert!(slot(&builder, "192.0.2.12").is_some());
+        builder.build(&spec(&["192.0.2.12", "192.0.2.14"]), &Neighbors::default()).unwrap();
+        assert_eq!(slot(&builder, "192.0.2.14"), old);
+    }
+
+    #[test]
+    fn headers_are_prepared_once_the_neighbour_is_known() {
+        let mut builder = Builder::default();
+        let spec = spec(&["192.0.2.11", "198.51.100.1"]);
+        let tables = builder.build(&spec, &Neighbors::default()).unwrap();
+        let unresolved = tables.server(slot(&builder, "198.51.100.1").unwrap()).unwrap();
+        assert!(matches!(unresolved.hop, Hop::Unresolved(hop) if hop.address.to_string() == "192.0.2.1"));
+        let gateway = spec.ports[0].gateways[0];
+        let neighbors =
+            [(crate::tables::NextHop { port: PortId(0), address: gateway }, Mac([2, 0, 0, 0, 0, 9]))];
+        let tables = builder.build(&spec, &neighbors.into_iter().collect()).unwrap();
+        let resolved = tables.server(slot(&builder, "198.51.100.1").unwrap()).unwrap();
+        assert!(matches!(resolved.hop, Hop::Link(link) if link.destination == Mac([2, 0, 0, 0, 0, 9])));
+        assert_eq!(resolved.template.len(), Template::GRE4);
+        assert_eq!(tables.generation, Generation(2));
+    }
+
+    #[test]
+    fn too_many_servers_leave_the_builder_as_it_was() {
+        let mut builder = Builder::default();
+        let mut many = spec(&["192.0.2.11"]);
+        let server = many.vips[0].servers[0].clone();
+        many.vips[0].servers = (0..=MAX_SERVERS as u32)
+            .map(|n| ServerSpec { address: IpAddr::V4((0xc633_0000 + n).into()), ..server.clone() })
+            .collect();
+        assert_eq!(builder.build(&many, &Neighbors::default()).unwrap_err(), BuildError::TooManyServers);
+        assert_eq!(builder.servers().count(), 0);
+    }
+}

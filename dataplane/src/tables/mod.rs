@@ -1,0 +1,106 @@
+//! What the packet path looks things up in.
+//!
+//! [`Tables`] is one immutable generation: VIPs, servers with their prepared headers, routes and
+//! neighbours. The control thread builds it with [`Builder`], publishes it through `ipc::snapshot` and
+//! frees it when every worker has let go. [`flow::FlowTable`] is the one mutable table, one per lcore.
+
+pub mod alias;
+pub mod builder;
+pub mod exact;
+pub mod flow;
+pub mod hash;
+pub mod huge;
+pub mod neighbor;
+pub mod route;
+pub mod server;
+pub mod spec;
+pub mod vip;
+
+use std::net::IpAddr;
+
+pub use builder::Builder;
+use ipc::id::{Generation, PortId, ServerId, VipId};
+
+use self::{
+    flow::Timeouts,
+    hash::HashKey,
+    neighbor::Neighbors,
+    route::{NextHop, Routes},
+    server::{Hop, Link, Server},
+    vip::{Vip, VipLookup},
+};
+use crate::wire::Mac;
+
+/// One of our ports as the packet path sees it.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Longest IP packet that it carries, in bytes.
+    pub mtu: u16,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// One immutable generation of everything that the configuration, the policy and the neighbours decide.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Its number.
+    pub generation: Generation,
+    /// Finds the VIP of a packet.
+    pub lookup: VipLookup,
+    /// All VIPs, by [`VipId`].
+    pub vips: Box<[Option<Vip>]>,
+    /// All server slots, by [`ServerId`]; `None`: not in use.
+    pub servers: Box<[Option<Server>]>,
+    /// Our ports, by [`PortId`].
+    pub ports: Box<[Port]>,
+    /// Where packets leave.
+    pub routes: Routes,
+    /// Who is at which Ethernet address.
+    pub neighbors: Neighbors,
+    /// When flows end.
+    pub timeouts: Timeouts,
+    /// The key of the five-tuple hash.
+    pub hash_key: HashKey,
+    /// Whether any VIP rewrites destinations, so that replies come through us.
+    pub nat: bool,
+}
+
+impl Tables {
+    /// The VIP `id`, if it is in this generation.
+    #[inline]
+    pub fn vip(&self, id: VipId) -> Option<&Vip> {
+        self.vips.get(id.index())?.as_ref()
+    }
+
+    /// The server in slot `id`, if it is in this generation.
+    #[inline]
+    pub fn server(&self, id: ServerId) -> Option<&Server> {
+        self.servers.get(id.index())?.as_ref()
+    }
+
+    /// Whether `address` is one that we answer for on `port`: the port's own, or a VIP's.
+    pub fn answers_for(&self, port: PortId, address: IpAddr) -> bool {
+        self.ports[port.index()].addresses.contains(&address)
+            || self.vips.iter().flatten().any(|vip| vip.service.address == address)
+    }
+
+    /// The way towards `destination`.
+    pub fn hop(&self, destination: IpAddr) -> Hop {
+        hop(&self.routes, &self.neighbors, &self.ports, destination)
+    }
+}
+
+/// The way towards `destination` by these routes and neighbours.
+fn hop(routes: &Routes, neighbors: &Neighbors, ports: &[Port], destination: IpAddr) -> Hop {
+    let Some(next) = routes.next_hop(destination) else { return Hop::NoRoute };
+    match neighbors.get(next) {
+        Some(mac) => Hop::Link(link(&ports[next.port.index()], next, mac)),
+        None => Hop::Unresolved(next),
+    }
+}
+
+const fn link(port: &Port, next: NextHop, mac: Mac) -> Link {
+    Link { port: next.port, source: port.mac, destination: mac, mtu: port.mtu }
+}

@@ -1,0 +1,74 @@
+//! What a generation is built from: the operator's wishes as plain data, already checked.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::{
+    flow::Timeouts,
+    hash::HashKey,
+    server::ServerState,
+    vip::{Encap, Service},
+};
+use crate::wire::Mac;
+
+/// Everything that the control thread wants the workers to do.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Our ports, in order.
+    pub ports: Vec<PortSpec>,
+    /// Virtual services; no two with the same [`Service`].
+    pub vips: Vec<VipSpec>,
+    /// Outer sources of tunnels, by family; without one, no tunnel of that family can be built.
+    pub tunnel_source: TunnelSource,
+    /// When flows end.
+    pub timeouts: Timeouts,
+    /// The key of the five-tuple hash.
+    pub hash_key: HashKey,
+}
+
+/// Outer source addresses of tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunnelSource {
+    /// For servers with an IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// For servers with an IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// One of our ports.
+#[derive(Clone, Debug)]
+pub struct PortSpec {
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Longest IP packet that it carries, in bytes.
+    pub mtu: u16,
+    /// Its addresses with their prefixes.
+    pub addresses: Vec<IpNet>,
+    /// Next hops for what is not on-link.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// A virtual service.
+#[derive(Clone, Debug)]
+pub struct VipSpec {
+    /// What it listens to.
+    pub service: Service,
+    /// How its packets travel on.
+    pub encap: Encap,
+    /// Its servers; no two with the same address and port.
+    pub servers: Vec<ServerSpec>,
+}
+
+/// A server of a virtual service.
+#[derive(Clone, Debug)]
+pub struct ServerSpec {
+    /// Where flows go.
+    pub address: IpAddr,
+    /// Port that NAT rewrites to; `None` keeps the client's.
+    pub port: Option<u16>,
+    /// Share of new flows, relative to the other servers.
+    pub weight: f64,
+    /// Whether it takes new flows and keeps old ones.
+    pub state: ServerState,
+}

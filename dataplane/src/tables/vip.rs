@@ -1,0 +1,181 @@
+//! Virtual services and how a packet finds its own.
+
+use std::net::IpAddr;
+
+use ipc::id::{ServerId, VipId};
+
+use super::{
+    alias::AliasTable,
+    exact::{Exact, Key},
+};
+
+/// How packets travel on to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encap {
+    /// In a GRE tunnel; the server answers the client directly.
+    Gre,
+    /// With the destination rewritten; replies come back through us.
+    Nat,
+}
+
+/// What a VIP listens to at its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Service {
+    /// The virtual address.
+    pub address: IpAddr,
+    /// IP protocol number; `None`: every protocol.
+    pub protocol: Option<u8>,
+    /// Destination port in host order; `None`: every port.
+    pub port: Option<u16>,
+}
+
+/// A virtual service as the packet path sees it.
+#[derive(Clone, Debug)]
+pub struct Vip {
+    /// What it listens to.
+    pub service: Service,
+    /// How its packets travel on.
+    pub encap: Encap,
+    /// Chooses among the servers that take new flows.
+    pub alias: AliasTable,
+}
+
+impl Vip {
+    /// The server for a new flow with this five-tuple hash; `None` when no server takes new flows.
+    #[inline]
+    pub fn select(&self, hash: u64) -> Option<ServerId> {
+        self.alias.draw(hash)
+    }
+}
+
+/// An IPv4 address with destination port and protocol; zero stands for "every".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key4(u64);
+
+/// The same for IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key6(u128, u32);
+
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
+
+impl Key for Key4 {
+    #[inline]
+    fn hash(&self) -> u64 {
+        self.0.wrapping_mul(MIX) >> 32
+    }
+}
+
+impl Key for Key6 {
+    #[inline]
+    fn hash(&self) -> u64 {
+        (self.0 as u64 ^ ((self.0 >> 64) as u64).rotate_left(32) ^ u64::from(self.1)).wrapping_mul(MIX) >> 32
+    }
+}
+
+#[inline]
+const fn ports_word(port: u16, protocol: u8) -> u32 {
+    (port as u32) << 8 | protocol as u32
+}
+
+/// Finds the VIP of a packet: exact (address, protocol, port) first, then (address, protocol, every
+/// port), then (address, every protocol).
+#[derive(Clone, Debug, Default)]
+pub struct VipLookup {
+    v4: Exact<Key4>,
+    v6: Exact<Key6>,
+    /// Whether any VIP listens to every port, of one protocol or of all.
+    wildcards: bool,
+}
+
+impl VipLookup {
+    /// The lookup for `services`.
+    pub fn new(services: &[(Service, VipId)]) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for &(service, VipId(vip)) in services {
+            let word = ports_word(service.port.unwrap_or(0), service.protocol.unwrap_or(0));
+            match service.address {
+                IpAddr::V4(address) => v4.push((Self::key4(address.to_bits(), word), vip)),
+                IpAddr::V6(address) => v6.push((Key6(address.to_bits(), word), vip)),
+            }
+        }
+        let wildcards = services.iter().any(|(service, _)| service.port.is_none());
+        Self { v4: Exact::new(&v4), v6: Exact::new(&v6), wildcards }
+    }
+
+    const fn key4(address: u32, word: u32) -> Key4 {
+        Key4((address as u64) << 32 | word as u64)
+    }
+
+    /// The VIP for a destination; `address` and `port` in host order.
+    #[inline]
+    pub fn v4(&self, address: u32, protocol: u8, port: u16) -> Option<VipId> {
+        self.find(|word| self.v4.get(Self::key4(address, word)), protocol, port)
+    }
+
+    /// The VIP for a destination; `address` and `port` in host order.
+    #[inline]
+    pub fn v6(&self, address: u128, protocol: u8, port: u16) -> Option<VipId> {
+        self.find(|word| self.v6.get(Key6(address, word)), protocol, port)
+    }
+
+    #[inline]
+    fn find(&self, get: impl Fn(u32) -> Option<u32>, protocol: u8, port: u16) -> Option<VipId> {
+        if port != 0
+            && let Some(vip) = get(ports_word(port, protocol))
+        {
+            return Some(VipId(vip));
+        }
+        if !self.wildcards {
+            return None;
+        }
+        get(ports_word(0, protocol)).or_else(|| get(ports_word(0, 0))).map(VipId)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(address: &str, protocol: Option<u8>, port: Option<u16>) -> Service {
+        Service { address: address.parse().unwrap(), protocol, port }
+    }
+
+    #[test]
+    fn most_specific_service_wins() {
+        let lookup = VipLookup::new(&[
+            (service("203.0.113.10", Some(6), Some(80)), VipId(0)),
+            (service("203.0.113.10", Some(6), None), VipId(1)),
+            (service("203.0.113.10", None, None), VipId(2)),
+            (service("2001:db8::10", Some(17), Some(443)), VipId(3)),
+        ]);
+        let v4 = u32::from_be_bytes([203, 0, 113, 10]);
+        assert_eq!(lookup.v4(v4, 6, 80), Some(VipId(0)));
+        assert_eq!(lookup.v4(v4, 6, 81), Some(VipId(1)));
+        assert_eq!(lookup.v4(v4, 17, 80), Some(VipId(2)));
+        assert_eq!(lookup.v4(v4 + 1, 6, 80), None);
+        let v6 = "2001:db8::10".parse::<std::net::Ipv6Addr>().unwrap().to_bits();
+        assert_eq!(lookup.v6(v6, 17, 443), Some(VipId(3)));
+        assert_eq!(lookup.v6(v6, 6, 443), None);
+    }
+
+    #[test]
+    fn port_zero_is_no_wildcard_by_accident() {
+        let lookup = VipLookup::new(&[(service("203.0.113.10", Some(6), Some(80)), VipId(0))]);
+        assert_eq!(lookup.v4(u32::from_be_bytes([203, 0, 113, 10]), 6, 0), None);
+    }
+
+    #[test]
+    fn thousands_of_services_are_found() {
+        let services: Vec<_> = (0..4096u32)
+            .map(|vip| {
+                let address = IpAddr::V4((0xcb00_7100 + vip / 4).into());
+                (Service { address, protocol: Some(6), port: Some(80 + (vip % 4) as u16) }, VipId(vip))
+            })
+            .collect();
+        let lookup = VipLookup::new(&services);
+        for vip in 0..4096 {
+            assert_eq!(lookup.v4(0xcb00_7100 + vip / 4, 6, 80 + (vip % 4) as u16), Some(VipId(vip)));
+        }
+        assert_eq!(lookup.v4(0xcb00_7100, 6, 84), None);
+    }
+}
