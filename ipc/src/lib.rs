@@ -1,11 +1,13 @@
 //! What crosses a thread or process boundary in Weir.
 //!
 //! * [`id`]: the names of things that several threads talk about.
+//! * [`ledger`]: counters that one thread commits together and others read together.
 //! * [`snapshot`]: one writer publishes immutable generations; readers borrow the current one for a burst.
 //!
 //! This crate uses no other crate of ours. Everything with a memory ordering is model-checked:
 //! `RUSTFLAGS="--cfg loom" cargo test -p ipc --release` runs the models at the bottom of each module.
 
 pub mod id;
+pub mod ledger;
 mod primitive;
 pub mod snapshot;
