@@ -1,1 +1,3 @@
 //! The parts of the `weir` binary.
+
+pub mod config;

@@ -1,0 +1,88 @@
+//! What a reload cannot change.
+
+use std::fmt;
+
+use super::types::{Config, Port};
+use super::values::show_list;
+
+/// Something that differs between two configurations and cannot change while running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which key, and of which port: `[[port]] "lan": mtu`.
+    pub what: String,
+    /// Its value now.
+    pub old: String,
+    /// Its value in the new file.
+    pub new: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, old, new } = self;
+        write!(
+            f,
+            "{what} cannot change from {old} to {new} at run time: restart weir, or put the old value back"
+        )
+    }
+}
+
+impl Config {
+    /// Everything in which `new` differs from this configuration and that only a restart can change: the EAL,
+    /// the ports, the size of the flow tables, the address of the metrics. Empty: `new` can be taken.
+    pub fn unreloadable_changes(&self, new: &Config) -> Vec<Change> {
+        let mut changes = Changes::default();
+        changes.note("[eal] args", show_list(&self.eal.args), show_list(&new.eal.args));
+        changes.note("[eal] lcores", lcores(self), lcores(new));
+        for index in 0..self.ports.len().max(new.ports.len()) {
+            match (self.ports.get(index), new.ports.get(index)) {
+                (Some(old), Some(new)) => port(&mut changes, old, new),
+                (old, new) => changes.note(&format!("[[port]] number {}", index + 1), named(old), named(new)),
+            }
+        }
+        let entries = |c: &Config| c.flow_table.entries_per_lcore.to_string();
+        changes.note("[flow_table] entries_per_lcore", entries(self), entries(new));
+        let listen = |c: &Config| c.metrics.listen.map_or("off".into(), |l| l.to_string());
+        changes.note("[metrics] listen", listen(self), listen(new));
+        changes.0
+    }
+}
+
+#[derive(Default)]
+struct Changes(Vec<Change>);
+
+impl Changes {
+    fn note(&mut self, what: &str, old: String, new: String) {
+        if old != new {
+            self.0.push(Change { what: what.into(), old, new });
+        }
+    }
+}
+
+fn port(changes: &mut Changes, old: &Port, new: &Port) {
+    // Without `..`: a new field has to be thought of here.
+    let Port { name, device, addresses, gateways, mac, queues, rx_ring, tx_ring, mtu, promiscuous } = old;
+    let mut note =
+        |key: &str, old: String, new: String| changes.note(&format!("[[port]] {name:?}: {key}"), old, new);
+    note("name", name.clone(), new.name.clone());
+    note("device", device.clone(), new.device.clone());
+    note("address", show_list(addresses), show_list(&new.addresses));
+    note("gateway", show_list(gateways), show_list(&new.gateways));
+    note("mac", or(*mac, "the device's own"), or(new.mac, "the device's own"));
+    note("queues", or(*queues, "one for each worker"), or(new.queues, "one for each worker"));
+    note("rx_ring", rx_ring.to_string(), new.rx_ring.to_string());
+    note("tx_ring", tx_ring.to_string(), new.tx_ring.to_string());
+    note("mtu", mtu.to_string(), new.mtu.to_string());
+    note("promiscuous", promiscuous.to_string(), new.promiscuous.to_string());
+}
+
+fn named(port: Option<&Port>) -> String {
+    port.map_or("none".into(), |p| format!("{:?} ({})", p.name, p.device))
+}
+
+fn lcores(config: &Config) -> String {
+    config.eal.lcores.as_ref().map_or("left out".into(), |l| show_list(l))
+}
+
+fn or<T: fmt::Display>(value: Option<T>, without: &str) -> String {
+    value.map_or(without.into(), |v| v.to_string())
+}

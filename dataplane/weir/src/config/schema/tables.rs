@@ -1,0 +1,243 @@
+//! The tables themselves.
+
+use std::time::Duration;
+
+use super::Default::{Derived, Required, Value};
+use super::Later::{NoEffect, Refused};
+use super::{Default, Key, Kind, Since, Table, Word};
+
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: Default,
+    example: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { name, kind, default, example, help, since: Since::Now }
+}
+
+const fn table(name: &'static str, array: bool, default: Default, help: &'static str) -> Key {
+    key(name, Kind::Table { array }, default, "", help)
+}
+
+const fn int(min: u64, max: u64) -> Kind {
+    Kind::Integer { min, max }
+}
+
+const fn time(min: Duration) -> Kind {
+    Kind::Duration { min, max: Duration::from_secs(12 * 3600) }
+}
+
+const fn now(name: &'static str) -> Word {
+    Word { name, since: Since::Now }
+}
+
+const fn later(name: &'static str, instead: &'static str) -> Word {
+    Word { name, since: Since::Later(Refused(instead)) }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+const PROTOCOLS: &[Word] = &[now("tcp"), now("udp"), now("any")];
+const STATES: &[Word] = &[now("active"), now("draining"), now("down")];
+const ENCAPS: &[Word] = &[
+    now("gre"),
+    later("ipip", "encap = \"gre\""),
+    later("gue", "encap = \"gre\""),
+    later("l3dsr", "encap = \"gre\""),
+    now("nat"),
+];
+const SELECTS: &[Word] = &[
+    later("hash", "select = \"alias\", and the same weight for every server"),
+    now("alias"),
+    later("lsq", "select = \"alias\""),
+    later("lsq2", "select = \"alias\""),
+    later("sed", "select = \"alias\""),
+    later("sed2", "select = \"alias\""),
+    later("maglev", "select = \"alias\""),
+    later("rr", "select = \"alias\", and the same weight for every server"),
+];
+const POLICIES: &[Word] =
+    &[now("static"), now("active-wcmp"), now("aquarius"), now("hlb"), now("sac-gru"), now("qmix")];
+
+/// Every table, in the order in which they are documented.
+#[rustfmt::skip] // one key reads best as one entry: what it is, then what it does
+pub const TABLES: &[Table] = &[
+    Table {
+        path: "",
+        help: "The tables of the file.",
+        keys: &[
+            table("eal", false, Value("{}"), "What DPDK itself is told."),
+            table("port", true, Required, "The ports."),
+            table("neighbor", true, Value("[]"), "Static ARP and NDP entries."),
+            table("tunnel", false, Value("{}"), "Outer addresses of tunnels."),
+            table("flow_table", false, Value("{}"), "Size and time-outs of the flow tables."),
+            table("vip", true, Value("[]"), "The virtual services."),
+            table("policy", false, Value("{}"), "How the learned weights are guarded.").later(NoEffect),
+            table("metrics", false, Value("{}"), "Where the metrics are served."),
+            table("control", false, Value("{}"), "The socket of the operator's commands.").later(NoEffect),
+        ],
+    },
+    Table {
+        path: "eal",
+        help: "What DPDK itself is told. Leave it out on a NIC with hugepages.",
+        keys: &[
+            key("args", Kind::Texts("EAL arguments"), Value("[]"), r#"["--no-huge", "-m", "256"]"#,
+                "Further EAL arguments, passed on as they are."),
+            key("lcores", Kind::Text("a list of CPUs"), Derived("as `args` say"), r#""1-4,6""#,
+                "The CPUs of the workers, one worker on each."),
+        ],
+    },
+    Table {
+        path: "port",
+        help: "One port of a NIC, or a software port. At least one is needed.",
+        keys: &[
+            key("device", Kind::Text("a PCI address or a DPDK vdev string"), Required, r#""0000:3b:00.0""#,
+                "Which device: a PCI address, or a vdev string such as `net_af_packet0,iface=lan0`."),
+            key("address", Kind::Texts("addresses with prefix length"), Required, r#"["192.0.2.2/24"]"#,
+                "Our own addresses on this port; the prefix says what is on-link."),
+            key("gateway", Kind::Texts("IP addresses"), Value("[]"), r#"["192.0.2.1"]"#,
+                "Next hops for what is not on-link, at most one of each family; each must be on-link here. The first gateway of a family in the file is the one that is used."),
+            key("name", Kind::Text("a name"), Derived("`port0`, `port1`, … by position"), r#""lan""#,
+                "The name in logs and metrics; unique."),
+            key("mac", Kind::Text("a MAC address"), Derived("the device's own"), r#""02:00:00:00:00:01""#,
+                "The MAC address to use instead of the device's own."),
+            key("queues", int(1, 64), Derived("the number of workers"), "4",
+                "Queue pairs."),
+            key("rx_ring", int(64, 16384), Value("1024"), "1024",
+                "Descriptors of one receive queue."),
+            key("tx_ring", int(64, 16384), Value("1024"), "1024",
+                "Descriptors of one transmit queue."),
+            key("mtu", int(1280, 9216), Value("1500"), "1500",
+                "Largest IP packet in bytes, without the Ethernet header."),
+            key("promiscuous", Kind::Boolean, Value("false"), "false",
+                "Whether to receive frames for other MAC addresses too."),
+            key("vlan", int(1, 4094), Derived("untagged"), "100",
+                "802.1Q tag of the port's frames.")
+                .later(Refused("leave it out and let the switch deliver the port's frames untagged")),
+        ],
+    },
+    Table {
+        path: "neighbor",
+        help: "A static ARP or NDP entry; all other neighbours are resolved.",
+        keys: &[
+            key("address", Kind::Text("an IP address"), Required, r#""192.0.2.11""#,
+                "The neighbour's address; must be on-link on a port."),
+            key("mac", Kind::Text("a MAC address"), Required, r#""02:00:00:00:00:0b""#,
+                "Its MAC address."),
+        ],
+    },
+    Table {
+        path: "tunnel",
+        help: "Outer addresses of tunnels.",
+        keys: &[
+            key("source", Kind::Texts("IP addresses"), Derived("the first address of the family among the ports' addresses"), r#"["192.0.2.2", "2001:db8::2"]"#,
+                "Outer source addresses, at most one of each family."),
+            key("gue_port", int(1, 65535), Value("6080"), "6080",
+                "UDP destination port of GUE.").later(NoEffect),
+        ],
+    },
+    Table {
+        path: "flow_table",
+        help: "Size and time-outs of the flow tables; each worker has one.",
+        keys: &[
+            key("entries_per_lcore", int(1024, 1 << 28), Value("1048576"), "1048576",
+                "Flows that one worker can remember; the memory is taken at start."),
+            key("tcp_idle", time(MILLISECOND), Value(r#""300s""#), r#""300s""#,
+                "An established TCP flow ends after this much silence."),
+            key("udp_idle", time(MILLISECOND), Value(r#""30s""#), r#""30s""#,
+                "A UDP flow, or one of another protocol, ends after this much silence."),
+            key("syn_timeout", time(MILLISECOND), Value(r#""10s""#), r#""10s""#,
+                "A TCP flow that never got past its SYN ends after this."),
+            key("closed_timeout", time(MILLISECOND), Value(r#""5s""#), r#""5s""#,
+                "A TCP flow that was closed or reset is forgotten after this."),
+        ],
+    },
+    Table {
+        path: "vip",
+        help: "One virtual service: an address that clients use, and the servers behind it.",
+        keys: &[
+            key("address", Kind::Text("an IP address"), Required, r#""203.0.113.10""#,
+                "The address that clients use."),
+            key("protocol", Kind::Word(PROTOCOLS), Value(r#""tcp""#), r#""tcp""#,
+                "Which packets to this address belong to the VIP."),
+            key("port", int(1, 65535), Derived("every port"), "80",
+                "The destination port; needed with `encap = \"nat\"`, not possible with `protocol = \"any\"`."),
+            key("encap", Kind::Word(ENCAPS), Value(r#""gre""#), r#""gre""#,
+                "How packets get to the server: in a GRE tunnel, or with translated addresses (IPv4 only)."),
+            key("select", Kind::Word(SELECTS), Value(r#""alias""#), r#""alias""#,
+                "How a server is chosen for a new flow: by a weighted draw."),
+            key("name", Kind::Text("a name"), Derived("like `203.0.113.10:80/tcp`"), r#""web""#,
+                "The name in logs, metrics and commands; unique."),
+            key("servers", Kind::Texts("server addresses"), Derived("the `[[vip.server]]` tables"), r#"["198.51.100.11", "198.51.100.12:8080"]"#,
+                "The servers, short form; a port only with `encap = \"nat\"`."),
+            table("server", true, Derived("`servers`"), "The servers, long form."),
+            table("health", false, Value("{}"), "How servers are probed.").later(NoEffect),
+            key("policy", Kind::Word(POLICIES), Value(r#""static""#), r#""static""#,
+                "Who sets the weights while running.").later(NoEffect),
+            key("policy_mode", Kind::Word(&[now("on"), now("shadow"), now("off")]), Value(r#""on""#), r#""on""#,
+                "Whether the policy's weights are applied.").later(NoEffect),
+            key("model", Kind::Text("a file"), Derived("none"), r#""configs/models/sac_gru.safetensors""#,
+                "The trained model of the policy.").later(NoEffect),
+            key("key", int(0, 0xffff_ffff), Derived("no key"), "42",
+                "GRE key.").later(Refused("leave it out and let the servers accept GRE without a key")),
+            key("dscp", int(0, 63), Derived("none"), "7",
+                "DSCP that marks the VIP under L3DSR.").later(Refused("leave it out: it belongs to encap = \"l3dsr\"")),
+            key("variant", int(0, 1), Value("0"), "0",
+                "Variant of the GUE header.").later(Refused("leave it out: it belongs to encap = \"gue\"")),
+        ],
+    },
+    Table {
+        path: "vip.server",
+        help: "One server of the VIP above it.",
+        keys: &[
+            key("address", Kind::Text("an IP address"), Required, r#""198.51.100.11""#,
+                "The server's address; with `encap = \"nat\"` of the VIP's family."),
+            key("port", int(1, 65535), Derived("the VIP's port"), "8080",
+                "The port it serves; another one than the VIP's only with `encap = \"nat\"`."),
+            key("weight", Kind::Float { min: 0.0, max: 1000.0 }, Value("1.0"), "1.0",
+                "Its share of new flows, relative to the VIP's other servers; 0: no new flows."),
+            key("state", Kind::Word(STATES), Value(r#""active""#), r#""active""#,
+                "`draining` keeps its flows and takes no new ones; `down` takes nothing."),
+        ],
+    },
+    Table {
+        path: "vip.health",
+        help: "How the servers of the VIP above it are probed.",
+        keys: &[
+            key("kind", Kind::Word(&[now("tcp"), now("http"), now("none")]), Value(r#""tcp""#), r#""tcp""#, "What a probe is."),
+            key("port", int(1, 65535), Derived("the server's port"), "8080", "Where to probe."),
+            key("interval", time(MILLISECOND), Value(r#""1s""#), r#""1s""#, "Time between probes."),
+            key("timeout", time(MILLISECOND), Value(r#""500ms""#), r#""500ms""#, "A probe without an answer for this long has failed."),
+            key("rise", int(1, 100), Value("2"), "2", "Good probes until a server is up."),
+            key("fall", int(1, 100), Value("3"), "3", "Failed probes until a server is down."),
+        ],
+    },
+    Table {
+        path: "policy",
+        help: "How the learned weights are guarded.",
+        keys: &[
+            key("period", time(MILLISECOND), Value(r#""50ms""#), r#""50ms""#, "Time between decisions."),
+            key("stale_after", time(MILLISECOND), Value(r#""1s""#), r#""1s""#, "Statistics older than this are not believed."),
+            key("weight_min", Kind::Float { min: 0.0, max: 1000.0 }, Value("0.05"), "0.05", "Smallest weight of a healthy server."),
+            key("weight_max", Kind::Float { min: 0.0, max: 1000.0 }, Value("20.0"), "20.0", "Largest weight."),
+            key("step_max", Kind::Float { min: 0.0, max: 10.0 }, Value("0.5"), "0.5", "Largest relative change in one period."),
+            key("fallback", Kind::Word(&[now("static"), now("hlb")]), Value(r#""static""#), r#""static""#, "The rule that sets weights while the agent cannot."),
+        ],
+    },
+    Table {
+        path: "metrics",
+        help: "Where the metrics are served (Prometheus text).",
+        keys: &[
+            key("listen", Kind::Text("an address with port, or \"off\""), Value(r#""127.0.0.1:9400""#), r#""127.0.0.1:9400""#,
+                "Where to listen for HTTP; `\"off\"`: nowhere."),
+        ],
+    },
+    Table {
+        path: "control",
+        help: "The socket of the operator's commands.",
+        keys: &[
+            key("socket", Kind::Text("a path"), Value(r#""/run/weir/weir.sock""#), r#""/run/weir/weir.sock""#, "Path of the Unix socket."),
+        ],
+    },
+];

@@ -1,0 +1,10 @@
+//! One reader for each part of the file: from TOML tables to the types of [`super::types`].
+//!
+//! A reader checks what its table says by itself, and against the parts that were read before it.
+
+pub(super) mod neighbor;
+pub(super) mod port;
+pub(super) mod process;
+pub(super) mod server;
+pub(super) mod tunnel;
+pub(super) mod vip;

@@ -1,0 +1,166 @@
+//! `[[vip]]`: the virtual services, and what must hold among them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use dataplane::tables::builder::{MAX_SERVERS, MAX_VIPS};
+
+use super::super::diagnostic::Span;
+use super::super::reader::{At, TableReader};
+use super::super::types::{Encap, Protocol, Select, ServerState, Tunnel, Vip};
+use super::super::values;
+use super::port::{Ports, once};
+use super::server::{self, ServerDraft, Surroundings};
+
+/// A VIP on its way into the configuration, with the places of what was written.
+pub(super) struct VipDraft {
+    /// Complete except for its servers.
+    pub(super) vip: Vip,
+    pub(super) servers: Vec<ServerDraft>,
+    /// `None` if it is wrong.
+    pub(super) encap: Option<At<Encap>>,
+    address: Span,
+    name: Span,
+    header: Span,
+}
+
+pub(in super::super) fn vips(top: &TableReader<'_>, ports: &Ports, tunnel: &Tunnel) -> Vec<Vip> {
+    let report = top.report;
+    let errors_before = report.errors();
+    let mut drafts: Vec<VipDraft> = top.tables("vip").iter().filter_map(draft).collect();
+    if drafts.is_empty() && report.errors() == errors_before {
+        report.warning(
+            &(0..0),
+            "there is no [[vip]]: every packet for a client service will be dropped",
+            "add [[vip]] with address = \"203.0.113.10\", port = 80 and servers = [\"198.51.100.11\"]",
+        );
+    }
+    check_unique(top, &drafts);
+    check_room(top, &drafts);
+    let mut addresses: HashMap<IpAddr, Span> = HashMap::new();
+    for draft in &drafts {
+        addresses.entry(draft.vip.address).or_insert(draft.address.clone());
+    }
+    let around = Surroundings { report, ports, tunnel, vips: &addresses };
+    for draft in &mut drafts {
+        check(draft, &around);
+        server::check(draft, &around);
+    }
+    drafts.into_iter().map(finished).collect()
+}
+
+fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
+    let address = table.parsed("address", values::vip_address);
+    let protocol = table.word("protocol", Protocol::from_word).map_or(Protocol::Tcp, |p| p.value);
+    let port = table.integer("port");
+    if let (Protocol::Any, Some(port)) = (protocol, &port) {
+        // The VIP lookup knows (address, protocol, port), (address, protocol) and (address).
+        table.report.error_across(
+            &port.span,
+            "protocol = \"any\" cannot go with a port",
+            "leave the port out, or write one [[vip]] with protocol = \"tcp\" and one with \"udp\"",
+        );
+    }
+    let port = port.map(|p| p.value);
+    let encap = table.word("encap", Encap::from_word);
+    let select = table.word("select", Select::from_word).map_or(Select::Alias, |s| s.value);
+    let name = table.parsed("name", values::name);
+    let servers = server::servers(table);
+    table.finish();
+
+    let address = address?;
+    let name = name
+        .unwrap_or_else(|| At::new(Vip::default_name(address.value, port, protocol), address.span.clone()));
+    let vip = Vip {
+        name: name.value,
+        address: address.value,
+        protocol,
+        port,
+        encap: encap.as_ref().map_or(Encap::Gre, |e| e.value),
+        select,
+        servers: Vec::new(),
+    };
+    Some(VipDraft { vip, servers, encap, address: address.span, name: name.span, header: table.span() })
+}
+
+/// No two VIPs for the same packets, no two of the same name.
+fn check_unique(top: &TableReader<'_>, drafts: &[VipDraft]) {
+    let (mut services, mut names) = (HashMap::new(), HashMap::new());
+    for VipDraft { vip, address, name, .. } in drafts {
+        let service = (vip.address, vip.protocol, vip.port);
+        let duplicate = services.contains_key(&service);
+        let what = format!("VIP {}", Vip::default_name(vip.address, vip.port, vip.protocol));
+        let help = "put all servers into one [[vip]], or change address, protocol or port";
+        once(top.report, &mut services, service, address, &what, help);
+        // Two equal VIPs without a name have the same default name: once is enough to say so.
+        if !(duplicate && name == address) {
+            let what = format!("VIP name {:?}", vip.name);
+            once(
+                top.report,
+                &mut names,
+                vip.name.clone(),
+                name,
+                &what,
+                "every [[vip]] needs a name of its own",
+            );
+        }
+    }
+}
+
+/// The tables of the packet path have room for all of them.
+fn check_room(top: &TableReader<'_>, drafts: &[VipDraft]) {
+    if let Some(first_too_many) = drafts.get(MAX_VIPS) {
+        let message = format!("there are {} VIPs, and room for {MAX_VIPS}", drafts.len());
+        top.report.error_across(&first_too_many.header, message, "spread them over several instances");
+    }
+    let mut servers = 0;
+    let first_too_many = drafts.iter().find(|d| {
+        servers += d.servers.len();
+        servers > MAX_SERVERS
+    });
+    if let Some(vip) = first_too_many {
+        let message = format!("from this VIP on there are more than {MAX_SERVERS} servers");
+        top.report.error_across(&vip.header, message, "spread the VIPs over several instances");
+    }
+}
+
+/// What must hold for one VIP apart from its servers.
+fn check(draft: &VipDraft, around: &Surroundings<'_>) {
+    let VipDraft { vip, encap, address, header, .. } = draft;
+    let report = around.report;
+    if let Some(port) = around.ports.owner(vip.address) {
+        report.error_across(
+            address,
+            format!("VIP {} is our own address, on port {:?}", vip.address, port.name),
+            "give the VIP an address of its own",
+        );
+    }
+    if let Some(At { value: Encap::Nat, span }) = encap {
+        if vip.address.is_ipv6() {
+            report.error_across(
+                span,
+                "encap = \"nat\" is for IPv4 only in this version",
+                "write encap = \"gre\"",
+            );
+        } else if vip.port.is_none() {
+            report.error_across(
+                span,
+                "encap = \"nat\" needs the VIP's port",
+                "write a port and protocol = \"tcp\" or \"udp\", or encap = \"gre\", which takes every port",
+            );
+        }
+    }
+    let takes_flows = |s: &ServerDraft| s.server.weight > 0.0 && s.server.state == ServerState::Active;
+    if !draft.servers.is_empty() && !draft.servers.iter().any(takes_flows) {
+        report.warning(
+            header,
+            format!("VIP {:?} takes no new flows: no server is active with a weight above 0", vip.name),
+            "set state = \"active\" and a weight on at least one server",
+        );
+    }
+}
+
+fn finished(draft: VipDraft) -> Vip {
+    let servers = draft.servers.into_iter().map(|d| d.server).collect();
+    Vip { servers, ..draft.vip }
+}

@@ -1,0 +1,228 @@
+//! What a configuration says, as types that cannot be wrong.
+//!
+//! Every value here went through the checks of the reader: names and VIPs are unique, gateways and static
+//! neighbours are on-link, every server can be reached and has a tunnel source or NAT in its own family.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use dataplane::wire::Mac;
+use ipnet::IpNet;
+
+/// One whole configuration file, with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What DPDK itself is told.
+    pub eal: Eal,
+    /// The ports in the order of the file; never empty. The index is the `PortId`.
+    pub ports: Vec<Port>,
+    /// Static ARP and NDP entries.
+    pub neighbors: Vec<Neighbor>,
+    /// Outer addresses of tunnels.
+    pub tunnel: Tunnel,
+    /// Size and time-outs of the flow tables.
+    pub flow_table: FlowTable,
+    /// The VIPs in the order of the file.
+    pub vips: Vec<Vip>,
+    /// Where the metrics are served.
+    pub metrics: Metrics,
+}
+
+/// `[eal]`: what DPDK itself is told.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Eal {
+    /// Further EAL arguments, passed on as they are.
+    pub args: Vec<String>,
+    /// The CPUs of the workers, ascending and without repetition; `None` if the file does not say.
+    pub lcores: Option<Vec<u16>>,
+}
+
+/// `[[port]]`: one port of the NIC, or a software port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its name in logs and metrics; unique.
+    pub name: String,
+    /// A PCI address or a DPDK vdev string.
+    pub device: String,
+    /// Our own addresses with the on-link prefix; never empty.
+    pub addresses: Vec<IpNet>,
+    /// Next hops for what is not on-link; each is on-link on this port.
+    pub gateways: Vec<IpAddr>,
+    /// The MAC address to use instead of the device's own.
+    pub mac: Option<Mac>,
+    /// Queue pairs; `None`: one for each worker.
+    pub queues: Option<u16>,
+    /// Descriptors of one receive queue.
+    pub rx_ring: u16,
+    /// Descriptors of one transmit queue.
+    pub tx_ring: u16,
+    /// Largest IP packet in bytes, without the Ethernet header.
+    pub mtu: u16,
+    /// Whether to receive frames for other MAC addresses too.
+    pub promiscuous: bool,
+}
+
+/// `[[neighbor]]`: a static ARP or NDP entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// The IP address; on-link on a port.
+    pub address: IpAddr,
+    /// Its MAC address.
+    pub mac: Mac,
+}
+
+/// `[tunnel]`: outer source addresses, defaults filled in. There is one for the family of every GRE server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Tunnel {
+    /// Outer source towards IPv4 servers; `None` only if no port has an IPv4 address either.
+    pub source_v4: Option<Ipv4Addr>,
+    /// Outer source towards IPv6 servers; `None` only if no port has an IPv6 address either.
+    pub source_v6: Option<Ipv6Addr>,
+}
+
+/// `[flow_table]`: size and time-outs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTable {
+    /// Flows that one worker can remember.
+    pub entries_per_lcore: u32,
+    /// An established TCP flow ends after this much silence.
+    pub tcp_idle: Duration,
+    /// A UDP flow, or one of another protocol, ends after this much silence.
+    pub udp_idle: Duration,
+    /// A TCP flow that never got past its SYN ends after this.
+    pub syn_timeout: Duration,
+    /// A TCP flow that was closed or reset is forgotten after this.
+    pub closed_timeout: Duration,
+}
+
+/// `[[vip]]`: one virtual service and its servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vip {
+    /// Its name in logs, metrics and commands; unique.
+    pub name: String,
+    /// The address that clients use.
+    pub address: IpAddr,
+    /// Which packets to this address belong to the VIP.
+    pub protocol: Protocol,
+    /// The destination port; `None`: every port. Always set with [`Encap::Nat`], never with
+    /// [`Protocol::Any`].
+    pub port: Option<u16>,
+    /// How a packet gets to its server.
+    pub encap: Encap,
+    /// How a server is chosen for a new flow.
+    pub select: Select,
+    /// The servers; never empty, no (address, port) twice.
+    pub servers: Vec<Server>,
+}
+
+/// One server of a VIP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Its address. With [`Encap::Nat`] of the VIP's family.
+    pub address: IpAddr,
+    /// The port it serves; the VIP's own unless NAT translates it. `None`: every port.
+    pub port: Option<u16>,
+    /// Its share of new flows relative to the VIP's other servers, 0 to 1000.
+    pub weight: f64,
+    /// Whether it takes flows.
+    pub state: ServerState,
+}
+
+/// `[metrics]`: where the metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Address of the HTTP listener; `None`: there is none.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Defines an enum whose variants are written as words in the file.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// The word that the file uses.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// The variant of a word of the file.
+            pub(super) fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Which packets to its address a VIP takes.
+    Protocol {
+        /// TCP only.
+        Tcp = "tcp",
+        /// UDP only.
+        Udp = "udp",
+        /// Every protocol, and so every port.
+        Any = "any",
+    }
+}
+
+words! {
+    /// How a packet gets to its server.
+    Encap {
+        /// Inside a GRE header (RFC 2784); the server answers the client directly.
+        Gre = "gre",
+        /// With its addresses and port translated; the answer comes back through here. IPv4 only.
+        Nat = "nat",
+    }
+}
+
+words! {
+    /// How a server is chosen for a new flow.
+    Select {
+        /// A weighted draw from an alias table, driven by the flow's hash.
+        Alias = "alias",
+    }
+}
+
+words! {
+    /// Whether a server takes flows.
+    ServerState {
+        /// Takes new flows and keeps those it has.
+        Active = "active",
+        /// Keeps the flows it has, takes no new ones.
+        Draining = "draining",
+        /// Takes nothing: its flows move to other servers.
+        Down = "down",
+    }
+}
+
+impl Config {
+    /// Whether this is an address of one of our own ports.
+    pub fn is_own_address(&self, address: IpAddr) -> bool {
+        self.ports.iter().flat_map(|p| &p.addresses).any(|net| net.addr() == address)
+    }
+}
+
+impl Vip {
+    /// The name of a VIP that was given none: `203.0.113.10:80/tcp`, or `203.0.113.10/tcp` for every port.
+    pub fn default_name(address: IpAddr, port: Option<u16>, protocol: Protocol) -> String {
+        match port {
+            Some(port) => format!("{}/{protocol}", SocketAddr::new(address, port)),
+            None => format!("{address}/{protocol}"),
+        }
+    }
+}
+
+/// Whether two addresses are of the same family.
+pub(super) fn same_family(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4()
+}
