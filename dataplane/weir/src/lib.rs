@@ -1,3 +1,2 @@
 //! The parts of the `weir` binary.
-
-pub mod config;
+pub mod decap;
