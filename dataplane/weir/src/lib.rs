@@ -1,2 +1,4 @@
 //! The parts of the `weir` binary.
+
+pub mod config;
 pub mod decap;
