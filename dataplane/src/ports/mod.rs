@@ -3,6 +3,8 @@
 //! Everything from `wire` to `worker` is written against [`Packet`] and [`Queue`]. [`memory`] implements
 //! them on plain vectors (tests, fuzzing, the simulator); `dpdk` on real ports.
 
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod memory;
 
 use arrayvec::ArrayVec;
