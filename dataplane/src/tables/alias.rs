@@ -38,7 +38,7 @@ impl AliasTable {
         let (mut small, mut large): (Vec<_>, Vec<_>) = (0..share.len()).partition(|&slot| share[slot] < 1.0);
         while let (Some(&under), Some(&over)) = (small.last(), large.last()) {
             small.pop();
-            slots[under].threshold = (share[under].max(0.0) * 2f64.powi(32)) as u32;
+            slots[under].threshold = threshold(share[under]);
             slots[under].alias = servers[over].0;
             share[over] -= 1.0 - share[under];
             if share[over] < 1.0 {
@@ -67,6 +67,12 @@ impl AliasTable {
             [(slot.own, own), (slot.alias, weight - own)]
         })
     }
+}
+
+/// A share in 0..1 of the range of `u32`.
+#[expect(clippy::cast_sign_loss, reason = "a share is never negative; the cast saturates anyway")]
+fn threshold(share: f64) -> u32 {
+    (share * 2f64.powi(32)) as u32
 }
 
 #[cfg(test)]

@@ -1,0 +1,282 @@
+//! What a worker counts: written by it alone, read by the metrics and control threads.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytemuck::Zeroable;
+use ipc::{
+    id::{ServerId, VipId},
+    ledger,
+};
+
+use super::verdict::DropReason;
+use crate::tables::{
+    builder::{MAX_SERVERS, MAX_VIPS},
+    huge::HugeArray,
+};
+
+/// A counter with one writer: adding is a plain load and store, no locked instruction.
+#[derive(Debug, Default, Zeroable)]
+#[repr(transparent)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owner calls this.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes `n` away. Only the owner calls this.
+    #[inline]
+    pub fn subtract(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// Replaces the value. Only the owner calls this.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value, perhaps a moment old.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Packets and bytes of a VIP on one lcore, as they came from clients.
+#[derive(Debug, Default, Zeroable)]
+#[repr(C)]
+pub struct VipCounters {
+    /// Packets forwarded.
+    pub packets: Counter,
+    /// Their frames' bytes.
+    pub bytes: Counter,
+}
+
+/// What one lcore knows of a server.
+#[derive(Debug, Default, Zeroable)]
+#[repr(C, align(64))]
+pub struct ServerCounters {
+    /// Packets forwarded to it.
+    pub packets: Counter,
+    /// Their frames' bytes, before encapsulation.
+    pub bytes: Counter,
+    /// Flows that were given to it.
+    pub created: Counter,
+    /// Live flows now: one up when a flow begins, one down when it ends.
+    pub flows: Counter,
+    /// Flow entries that refer to it now, ended ones included.
+    pub entries: Counter,
+}
+
+/// Flow table events and load of one lcore.
+#[derive(Debug, Default)]
+pub struct LcoreCounters {
+    /// Flows entered.
+    pub created: Counter,
+    /// Flows whose entries timed out.
+    pub expired: Counter,
+    /// Flows whose entries made room for others.
+    pub evicted: Counter,
+    /// Packets forwarded by hash because their flow did not fit.
+    pub untracked: Counter,
+    /// Entries in use now, of both families.
+    pub entries: Counter,
+    /// Established flows that changed their server although it was not down. Must stay zero.
+    pub pcc_violations: Counter,
+    /// Cycles of loop turns that had packets.
+    pub busy_cycles: Counter,
+    /// Cycles of all loop turns.
+    pub cycles: Counter,
+    /// Packets received in busy turns.
+    pub packets: Counter,
+}
+
+/// All that a worker shares by plain counters.
+#[derive(Debug)]
+pub struct Counters {
+    /// Flow table events and load.
+    pub lcore: LcoreCounters,
+    vips: HugeArray<VipCounters>,
+    servers: HugeArray<ServerCounters>,
+}
+
+impl Counters {
+    /// Counters at zero. Memory is committed as it is used.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            lcore: LcoreCounters::default(),
+            vips: HugeArray::zeroed(MAX_VIPS)?,
+            servers: HugeArray::zeroed(MAX_SERVERS)?,
+        })
+    }
+
+    /// The counters of a VIP.
+    #[inline]
+    pub fn vip(&self, id: VipId) -> &VipCounters {
+        &self.vips[id.index() % MAX_VIPS]
+    }
+
+    /// The counters of a server.
+    #[inline]
+    pub fn server(&self, id: ServerId) -> &ServerCounters {
+        &self.servers[id.index() % MAX_SERVERS]
+    }
+}
+
+/// Packets and bytes in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Number of packets.
+    pub packets: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+}
+
+/// The packet law of one lcore: what came in, what went out, what ended here and why.
+///
+/// `rx = tx + drops + in flight` over all ports. The control thread counts as the last port: it
+/// "transmits" the frames it injects and "receives" what is punted to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    words: Vec<u64>,
+}
+
+/// Words per port: packets and bytes received, packets and bytes transmitted.
+const PORT_WORDS: usize = 4;
+
+impl Ledger {
+    /// A ledger for `ports` ports and the control thread, all zero.
+    pub fn new(ports: usize) -> Self {
+        Self { words: vec![0; (ports + 1) * PORT_WORDS + DropReason::COUNT + 1] }
+    }
+
+    /// Number of ports, the control thread not counted.
+    pub fn ports(&self) -> usize {
+        (self.words.len() - DropReason::COUNT - 1) / PORT_WORDS - 1
+    }
+
+    /// The ledger as the writer of an `ipc` ledger sees it.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// The newest commit; `None` when none could be read whole.
+    pub fn read(reader: &ledger::Reader) -> Option<Self> {
+        Some(Self { words: reader.read()? })
+    }
+
+    /// The index that stands for the control thread.
+    pub fn control(&self) -> usize {
+        self.ports()
+    }
+
+    /// Counts a packet received on port `port`.
+    #[inline]
+    pub fn count_rx(&mut self, port: usize, traffic: Traffic) {
+        self.words[port * PORT_WORDS] += traffic.packets;
+        self.words[port * PORT_WORDS + 1] += traffic.bytes;
+    }
+
+    /// Counts a packet transmitted on port `port`.
+    #[inline]
+    pub fn count_tx(&mut self, port: usize, traffic: Traffic) {
+        self.words[port * PORT_WORDS + 2] += traffic.packets;
+        self.words[port * PORT_WORDS + 3] += traffic.bytes;
+    }
+
+    fn drops_at(&self) -> usize {
+        self.words.len() - DropReason::COUNT - 1
+    }
+
+    /// Counts a packet that ends here.
+    #[inline]
+    pub fn count_drop(&mut self, reason: DropReason) {
+        let at = self.drops_at() + reason as usize;
+        self.words[at] += 1;
+    }
+
+    /// Sets how many packets are held.
+    #[inline]
+    pub fn set_in_flight(&mut self, packets: usize) {
+        if let Some(last) = self.words.last_mut() {
+            *last = packets as u64;
+        }
+    }
+
+    /// What was received on port `port`.
+    pub fn rx(&self, port: usize) -> Traffic {
+        Traffic { packets: self.words[port * PORT_WORDS], bytes: self.words[port * PORT_WORDS + 1] }
+    }
+
+    /// What was transmitted on port `port`.
+    pub fn tx(&self, port: usize) -> Traffic {
+        Traffic { packets: self.words[port * PORT_WORDS + 2], bytes: self.words[port * PORT_WORDS + 3] }
+    }
+
+    /// How many packets ended for `reason`.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.words[self.drops_at() + reason as usize]
+    }
+
+    /// How many packets ended here for any reason.
+    pub fn all_drops(&self) -> u64 {
+        DropReason::ALL.iter().map(|&reason| self.drops(reason)).sum()
+    }
+
+    /// How many packets are held.
+    pub fn in_flight(&self) -> u64 {
+        self.words.last().copied().unwrap_or(0)
+    }
+
+    /// Adds another lcore's ledger of as many ports.
+    pub fn merge(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word += other;
+        }
+    }
+
+    /// How far the packet law is off: received minus transmitted, dropped and held. Zero when it holds.
+    pub fn imbalance(&self) -> i128 {
+        let ports = 0..=self.ports();
+        let rx: u64 = ports.clone().map(|port| self.rx(port).packets).sum();
+        let tx: u64 = ports.map(|port| self.tx(port).packets).sum();
+        i128::from(rx) - i128::from(tx) - i128::from(self.all_drops()) - i128::from(self.in_flight())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_is_balanced_by_transmission_drop_and_flight() {
+        let mut ledger = Ledger::new(2);
+        assert_eq!((ledger.ports(), ledger.control()), (2, 2));
+        ledger.count_rx(0, Traffic { packets: 3, bytes: 300 });
+        assert_eq!(ledger.imbalance(), 3);
+        ledger.count_tx(1, Traffic { packets: 1, bytes: 124 });
+        ledger.count_drop(DropReason::NoServer);
+        ledger.set_in_flight(1);
+        assert_eq!(ledger.imbalance(), 0);
+        assert_eq!(
+            (ledger.rx(0).bytes, ledger.tx(1).bytes, ledger.drops(DropReason::NoServer)),
+            (300, 124, 1)
+        );
+        let copy = ledger.clone();
+        ledger.merge(&copy);
+        assert_eq!((ledger.rx(0).packets, ledger.imbalance()), (6, 0));
+    }
+
+    #[test]
+    fn gauges_go_down_as_well() {
+        let counter = Counter::default();
+        counter.add(2);
+        counter.subtract(1);
+        assert_eq!(counter.get(), 1);
+    }
+}

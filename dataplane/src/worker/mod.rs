@@ -1,0 +1,255 @@
+//! The loop of one lcore: receive, process, transmit, and housekeeping now and then.
+//!
+//! A worker shares nothing for writing. It reads the table generation through an RCU reader, sends news to
+//! the control thread and takes frames from it through bounded lock-free queues, and owns its counters.
+
+mod link;
+mod waiting;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ipc::{
+    id::{LcoreId, PortId},
+    ledger, snapshot,
+};
+
+pub use self::link::{Handle, InjectedFrame};
+use self::{link::Link, waiting::WaitingRoom};
+use crate::{
+    pipeline::{
+        Core, DropReason, Outbox,
+        counters::{Ledger, Traffic},
+        process_burst,
+    },
+    ports::{Burst, Packet, Queue},
+    tables::{Tables, hash::HashKey},
+    time::{Clock, Nanos, cycles},
+};
+
+/// Turns between two rounds of housekeeping.
+const HOUSEKEEPING_TURNS: u32 = 32;
+
+/// In which time every bucket of the flow table is looked at once.
+const SWEEP_PERIOD_NANOS: u64 = 4_000_000_000;
+
+/// Most buckets that one round of housekeeping looks at, per family.
+const SWEEP_BURST: usize = 64;
+
+/// How often transmission is tried again while the port takes nothing.
+const TX_TRIES: u32 = 16;
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Parts<Q> {
+    /// Which worker it is.
+    pub lcore: LcoreId,
+    /// A queue of every port, in the order of the ports.
+    pub queues: Vec<Q>,
+    /// The table generations.
+    pub tables: snapshot::Reader<Tables>,
+    /// Room for flows, per family.
+    pub flow_capacity: u32,
+    /// The key of the five-tuple hash.
+    pub hash_key: HashKey,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// One packet loop. Runs where [`Worker::run`] is called, until its handle says stop.
+#[derive(Debug)]
+pub struct Worker<Q: Queue> {
+    queues: Vec<Q>,
+    tables: snapshot::Reader<Tables>,
+    core: Core,
+    out: Outbox<Q::Packet>,
+    burst: Burst<Q::Packet>,
+    waiting: WaitingRoom<Q::Packet>,
+    control: Link,
+    committed: ledger::Writer,
+    clock: Clock,
+    turns: u32,
+    swept: Nanos,
+    stop: Arc<AtomicBool>,
+}
+
+impl<Q: Queue> Worker<Q> {
+    /// A worker and the handle by which the control thread talks with it.
+    ///
+    /// # Errors
+    /// When the memory for the flow table or the counters cannot be had.
+    pub fn new(parts: Parts<Q>) -> io::Result<(Self, Handle)> {
+        let ports = parts.queues.len();
+        let core = Core::new(ports, parts.flow_capacity, parts.hash_key)?;
+        let (committed, ledger) = ledger::channel(core.ledger.words().len());
+        let (control, mut handle) = link::pair(parts.lcore, Arc::clone(&core.counters), ledger);
+        let stop = Arc::new(AtomicBool::new(false));
+        handle.stop = Arc::clone(&stop);
+        let worker = Self {
+            queues: parts.queues,
+            tables: parts.tables,
+            core,
+            out: Outbox::new(ports),
+            burst: Burst::new(),
+            waiting: WaitingRoom::new(),
+            control,
+            committed,
+            clock: parts.clock,
+            turns: 0,
+            swept: parts.clock.now(),
+            stop,
+        };
+        Ok((worker, handle))
+    }
+
+    /// Turns until told to stop; leaves nothing untransmitted that a port would take.
+    pub fn run(&mut self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.turn();
+        }
+        self.housekeeping(self.clock.now());
+        self.commit();
+    }
+
+    /// One turn: a burst from every port, and housekeeping when it is due. Returns the packets received.
+    pub fn turn(&mut self) -> usize {
+        let start = cycles();
+        let now = self.clock.at(start);
+        let mut packets = 0;
+        for at in 0..self.queues.len() {
+            self.queues[at].receive(&mut self.burst);
+            if self.burst.is_empty() {
+                continue;
+            }
+            packets += self.burst.len();
+            self.core.ledger.count_rx(at, traffic(&self.burst));
+            let tables = self.tables.read();
+            let port = PortId(at as u16);
+            process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now.tick());
+            self.waiting.admit(&mut self.out.waiting, port, now, &mut self.core.ledger);
+            self.flush();
+        }
+        self.turns += 1;
+        if self.turns >= HOUSEKEEPING_TURNS {
+            self.turns = 0;
+            self.housekeeping(now);
+            self.commit();
+        } else if packets > 0 {
+            self.commit();
+        }
+        let elapsed = cycles().wrapping_sub(start);
+        let lcore = &self.core.counters.lcore;
+        lcore.cycles.add(elapsed);
+        if packets > 0 {
+            lcore.busy_cycles.add(elapsed);
+            lcore.packets.add(packets as u64);
+        }
+        packets
+    }
+
+    /// The counters that are read together, as of now.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.core.ledger
+    }
+
+    /// The queue of a port.
+    pub fn queue_mut(&mut self, port: PortId) -> &mut Q {
+        &mut self.queues[port.index()]
+    }
+
+    /// Transmits everything in the outbox.
+    fn flush(&mut self) {
+        for (at, (queue, tx)) in self.queues.iter_mut().zip(&mut self.out.tx).enumerate() {
+            if !tx.is_empty() {
+                transmit(queue, tx, at, &mut self.core.ledger);
+            }
+        }
+    }
+
+    /// What need not happen every turn, each part bounded.
+    #[cold]
+    fn housekeeping(&mut self, now: Nanos) {
+        self.retry_waiting(now);
+        self.inject();
+        self.control.send(&mut self.out.notices);
+        let elapsed = now.0.saturating_sub(self.swept.0);
+        let flows = &mut self.core.flows;
+        let buckets = flows.v4.bucket_count() as u64;
+        let due = elapsed.saturating_mul(buckets) / SWEEP_PERIOD_NANOS;
+        if due > 0 {
+            self.swept = now;
+            let due = (due as usize).min(SWEEP_BURST);
+            flows.sweep(due, now.tick(), self.tables.read(), &self.core.counters);
+        }
+    }
+
+    /// Lets waiting packets go whose next hop may be known by now, and drops those that waited too long.
+    fn retry_waiting(&mut self, now: Nanos) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let generation = self.tables.read().generation;
+        for _ in 0..self.waiting.len() {
+            let Some((packet, port, since)) = self.waiting.next_due(now, generation, &mut self.core.ledger)
+            else {
+                break;
+            };
+            self.burst.push(packet);
+            let tables = self.tables.read();
+            process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now.tick());
+            self.waiting.admit(&mut self.out.waiting, port, since, &mut self.core.ledger);
+            self.flush();
+        }
+        self.waiting.tried(generation, &mut self.core.ledger);
+    }
+
+    /// Transmits frames of the control thread.
+    fn inject(&mut self) {
+        let control = self.core.ledger.control();
+        while let Some(frame) = self.control.next_frame() {
+            let bytes = frame.bytes.len() as u64;
+            self.core.ledger.count_rx(control, Traffic { packets: 1, bytes });
+            let at = frame.port.index();
+            match self.queues.get_mut(at).and_then(|queue| frame.packet(queue)) {
+                Some(packet) => {
+                    self.out.tx[at].push(packet);
+                    self.flush();
+                }
+                None => self.core.ledger.count_drop(DropReason::NoBuffer),
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.committed.commit(self.core.ledger.words());
+    }
+}
+
+fn traffic<P: Packet>(burst: &Burst<P>) -> Traffic {
+    Traffic { packets: burst.len() as u64, bytes: burst.iter().map(|packet| packet.len() as u64).sum() }
+}
+
+/// Transmits `tx` on `queue`; what the port will not take is dropped by name.
+fn transmit<Q: Queue>(queue: &mut Q, tx: &mut Burst<Q::Packet>, port: usize, ledger: &mut Ledger) {
+    let offered = traffic(tx);
+    for _ in 0..TX_TRIES {
+        queue.transmit(tx);
+        if tx.is_empty() {
+            break;
+        }
+    }
+    let left = traffic(tx);
+    let sent = Traffic { packets: offered.packets - left.packets, bytes: offered.bytes - left.bytes };
+    ledger.count_tx(port, sent);
+    for _ in tx.drain(..) {
+        ledger.count_drop(DropReason::TxFull);
+    }
+}
+
+#[cfg(test)]
+mod tests;
