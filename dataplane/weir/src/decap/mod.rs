@@ -11,7 +11,7 @@
 //! The way of a packet allocates nothing, and every packet ends as delivered or under one named [`DropReason`]:
 //! `received = delivered + Σ dropped`.
 //!
-//! Another encapsulation is one variant of [`Encap`], the sockets it listens on ([`receive::open`]) and the
+//! Another encapsulation is one variant of [`Encap`], the sockets it listens on (`receive::open`) and the
 //! function that strips its header ([`packet::decapsulate`]).
 
 use std::io::Write as _;
