@@ -19,6 +19,7 @@ demo: setup ## clients, unequal servers, balancer and policy in one process: no 
 test: setup lint ## everything that must hold; the end-to-end tests need root (WEIR_SKIP_ROOT_TESTS=1 skips them)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$(LOOM_TARGET_DIR)" cargo test -q -p ipc --release --lib
 	cargo test -q --workspace --doc
+	@[ "$$WEIR_SKIP_ROOT_TESTS" != 1 ] || echo "!!! WEIR_SKIP_ROOT_TESTS=1: where root or tools are missing, end-to-end tests test nothing !!!"
 	cargo nextest run --workspace
 
 lint: ## formatting, clippy, crate edges and documentation; no warning passes

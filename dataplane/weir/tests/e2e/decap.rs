@@ -1,0 +1,149 @@
+//! The ground the other tests stand on: the labs, the load, and `weir decap` behind a balancer that is not weir.
+
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use dataplane::wire::checksum;
+use nix::sys::signal::Signal;
+
+use crate::support::balancer::Balancer as _;
+use crate::support::can_run;
+use crate::support::http::{LongConnections, short_connections};
+use crate::support::lab::{ECHO_PORT, Lab, VIP4, VIP6, vip};
+use crate::support::netns::Namespace;
+use crate::support::reference::{Reference, Tunnel};
+use crate::support::scenario::{Load, carry_udp_load, carry_web_load};
+use crate::support::udp::Echo;
+
+#[test]
+fn plain_routing_carries_the_load_to_one_server() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::routed();
+    lab.lend_addresses();
+    for ipv6 in [false, true] {
+        let target = (lab.servers[1].address(ipv6), 8080).into();
+        let long = LongConnections::open(&lab.client, target, &lab.site.bodies, 12);
+        let tally = short_connections(&lab.client, target, &lab.site.bodies, 500);
+        long.let_all_ask_again();
+        let long = long.close();
+        eprintln!("{target}: {tally}; open connections: {long}");
+        tally.assert_no_failures();
+        long.assert_no_failures();
+        assert_eq!(tally.servers.get("s2"), Some(&500));
+        // 167 files of 1 B, 167 of 1 kB, 166 of 100 kB.
+        assert_eq!(tally.bytes, 167 + 167 * 1_000 + 166 * 100_000);
+    }
+}
+
+fn decap_serves(inner_ipv6: bool, outer_ipv6: bool) {
+    if !can_run() {
+        return;
+    }
+    let mut lab = Lab::direct();
+    let mut reference = Reference::start(&lab, outer_ipv6, [1, 2, 4]);
+    let echo = vip(inner_ipv6, ECHO_PORT);
+    let echoes: Vec<_> = lab.servers.iter().map(|server| Echo::start(&server.namespace, echo)).collect();
+    carry_udp_load(&lab, echo, 300);
+    drop(echoes);
+    let load = Load { short: 1200, long: 24 };
+    carry_web_load(&lab, &mut reference, vip(inner_ipv6, 80), load);
+    reference.stop();
+    for server in &mut lab.servers {
+        let decap = server.decap.as_mut().expect("this lab has tunnels");
+        decap.signal(Signal::SIGUSR1);
+        decap.wait_for_log("received ", Duration::from_secs(5));
+        let status = decap.terminate(Duration::from_secs(5));
+        let log = decap.log();
+        assert_eq!(status.code(), Some(0), "{log}");
+        let last = log.lines().last().unwrap_or_default();
+        eprintln!("{}: {last}", server.namespace.name());
+        assert!(last.contains("dropped 0; lost in full receive buffers 0"), "{last}");
+        assert!(!last.contains("received 0,"), "{last}");
+        assert_addresses_are_gone(&server.namespace);
+    }
+}
+
+fn assert_addresses_are_gone(namespace: &Namespace) {
+    for vip in [IpAddr::from(VIP4), VIP6.into()] {
+        let bound = namespace.run(|| UdpSocket::bind((vip, 0)));
+        assert!(bound.is_err(), "{vip} is still on lo of {}", namespace.name());
+    }
+}
+
+#[test]
+fn decap_serves_ipv4_in_ipv4() {
+    decap_serves(false, false);
+}
+
+#[test]
+fn decap_serves_ipv6_in_ipv4() {
+    decap_serves(true, false);
+}
+
+#[test]
+fn decap_serves_ipv4_in_ipv6() {
+    decap_serves(false, true);
+}
+
+#[test]
+fn decap_serves_ipv6_in_ipv6() {
+    decap_serves(true, true);
+}
+
+/// A UDP datagram from the client to the echo port of the VIP, without a UDP checksum.
+fn datagram(client: [u8; 4], sport: u16, payload: &[u8]) -> Vec<u8> {
+    let be = |length: usize| u16::try_from(length).expect("a short packet").to_be_bytes();
+    let (total, udp) = (be(28 + payload.len()), be(8 + payload.len()));
+    let mut header = vec![0x45, 0, total[0], total[1], 0, 0, 0, 0, 64, 17, 0, 0];
+    header.extend([client, VIP4.octets()].concat());
+    let sum = checksum::of(&header).to_be_bytes();
+    header[10..12].copy_from_slice(&sum);
+    let ports = [sport.to_be_bytes(), ECHO_PORT.to_be_bytes()].concat();
+    [&header, &ports[..], &udp, &[0, 0], payload].concat()
+}
+
+#[test]
+fn decap_counts_junk_by_name_and_takes_every_optional_field() {
+    if !can_run() {
+        return;
+    }
+    let mut lab = Lab::direct();
+    let echo = Echo::start(&lab.servers[0].namespace, vip(false, ECHO_PORT));
+    let answers = lab.client.run(|| UdpSocket::bind("10.77.0.1:4000")).unwrap();
+    answers.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let answer = || {
+        let mut buffer = [0; 4096];
+        let length = answers.recv(&mut buffer).expect("an answer from the server");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    for ipv6 in [false, true] {
+        let own = if ipv6 { IpAddr::from([0xFD77, 0, 0, 0, 0, 0, 0, 1]) } else { [10, 77, 0, 1].into() };
+        let server = lab.servers[0].address(ipv6);
+        let tunnel = lab.client.run(|| Tunnel::open(own, vec![server]));
+        let hello = datagram([10, 77, 0, 1], 4000, b"hello");
+        let junk: [&[u8]; 5] = [
+            &[0, 0, 8],                                                               // gre_short
+            &[0x40, 0, 8, 0, 0, 0, 0, 0],                                             // gre_routing
+            &[0x80, 0, 8, 0, 1, 2, 0, 0],                                             // gre_checksum
+            &[0, 0, 0x88, 0x47, 1, 2, 3, 4],                                          // inner_protocol
+            &[0, 0, 8, 0, 0x45, 0, 0xFF, 0xFF, 0, 0, 0, 0, 64, 17, 0, 0, 1, 1, 1, 1], // inner_length
+        ];
+        for payload in junk {
+            tunnel.send_gre(payload, 0);
+        }
+        let mut full = [&[0xB0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 42, 0, 0, 0, 1][..], &hello].concat();
+        let sum = checksum::of(&full).to_be_bytes();
+        full[4..6].copy_from_slice(&sum);
+        tunnel.send_gre(&full, 0);
+        assert_eq!(answer(), "s1 hello");
+    }
+    drop(echo);
+    let decap = lab.servers[0].decap.as_mut().unwrap();
+    assert_eq!(decap.terminate(Duration::from_secs(5)).code(), Some(0));
+    let log = decap.log();
+    let expected = "received 12, delivered 2, dropped 10 \
+                    (gre_short 2, gre_routing 2, gre_checksum 2, inner_protocol 2, inner_length 2)";
+    assert!(log.contains(expected), "{log}");
+}

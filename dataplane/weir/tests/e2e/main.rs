@@ -1,0 +1,10 @@
+//! End-to-end tests: the real binary, real TCP, network namespaces. They need root.
+//!
+//! `cargo nextest run -p weir --test e2e`; each test says at its start how to look into its namespaces.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod decap;
+mod gre;
+mod nat;

@@ -1,0 +1,190 @@
+//! The two networks that the balancers work in.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use super::Scratch;
+use super::netns::{Namespace, link};
+use super::nginx::{self, Site};
+use super::process::Process;
+
+/// The address of the service (RFC 2544's block for benchmarks, and the documentation prefix).
+pub const VIP4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xDB8, 0x18, 0, 0, 0, 0, 1);
+/// Where the echo servers listen.
+pub const ECHO_PORT: u16 = 5300;
+
+/// Room for an inner packet of 1500 bytes and 44 bytes of outer IPv6 and GRE.
+pub const TUNNEL_MTU: u16 = 1600;
+pub const SERVERS: usize = 3;
+
+/// One server: a namespace with nginx, and the decapsulator if the layout has tunnels.
+pub struct Server {
+    pub namespace: Namespace,
+    pub v4: Ipv4Addr,
+    pub v6: Ipv6Addr,
+    pub decap: Option<Process>,
+    _nginx: Process,
+}
+
+impl Server {
+    pub fn address(&self, ipv6: bool) -> IpAddr {
+        if ipv6 { self.v6.into() } else { self.v4.into() }
+    }
+}
+
+/// Namespaces `client`, `lb` and `s1` to `s3`. The balancer's interfaces in `lb` are up and have no address:
+/// the kernel answers for nothing there until [`Lab::lend_addresses`].
+pub struct Lab {
+    pub client: Namespace,
+    pub lb: Namespace,
+    pub servers: Vec<Server>,
+    pub site: Site,
+    pub scratch: Scratch,
+    /// The balancer's interfaces, each with its addresses.
+    pub ports: Vec<(&'static str, [String; 2])>,
+    _switch: Namespace,
+}
+
+impl Lab {
+    /// All on one switch; answers go from server to client directly.
+    ///
+    /// ```text
+    /// client .1 ──┐   lb .2 ──┐   s1 .11, s2 .12, s3 .13 ──┐     10.77.0.0/24, fd77::/64
+    ///             └───────────┴── switch ──────────────────┘     VIP by way of .2
+    /// ```
+    pub fn direct() -> Self {
+        let scratch = Scratch::new();
+        let site = Site::new(77);
+        let switch = new_switch();
+        let client = Namespace::new("client");
+        let lb = new_balancer();
+        plug(&client, "eth0", &switch, "client");
+        plug(&lb, "lan0", &switch, "lb");
+        // The client's packets must leave room for the tunnel; its MSS tells the servers the same.
+        client.ip(["link set eth0 mtu 1500"]);
+        configure(&client, "eth0", "10.77.0.1/24", "fd77::1/64");
+        client.ip([format!("route add {VIP4} via 10.77.0.2"), format!("route add {VIP6} via fd77::2")]);
+        let servers = (0..SERVERS)
+            .map(|index| {
+                let mut server = new_server(index, [10, 77, 0], 0xFD77, &switch, 80, &site, &scratch);
+                // The VIP is on lo: it must not be claimed on the link.
+                server.namespace.sysctl("net/ipv4/conf/all/arp_ignore", "1");
+                server.namespace.sysctl("net/ipv4/conf/all/arp_announce", "2");
+                server.decap = Some(start_decap(&server.namespace, &scratch));
+                server
+            })
+            .collect();
+        let ports = vec![("lan0", ["10.77.0.2/24".to_owned(), "fd77::2/64".to_owned()])];
+        Self { client, lb, servers, site, scratch, ports, _switch: switch }
+    }
+
+    /// Clients on one side, servers on the other, and both ways through the balancer.
+    ///
+    /// ```text
+    /// client .1 ── wan0 .2 lb lan0 .2 ── switch ── s1 .11, s2 .12, s3 .13
+    ///   10.78.1.0/24, fd78:1::/64        10.78.2.0/24, fd78:2::/64; default gateway .2
+    /// ```
+    pub fn routed() -> Self {
+        let scratch = Scratch::new();
+        let site = Site::new(78);
+        let switch = new_switch();
+        let client = Namespace::new("client");
+        let lb = new_balancer();
+        link((&lb, "wan0"), (&client, "eth0"), 1500);
+        plug(&lb, "lan0", &switch, "lb");
+        configure(&client, "eth0", "10.78.1.1/24", "fd78:1::1/64");
+        client.ip(["route add default via 10.78.1.2", "route add ::/0 via fd78:1::2"]);
+        let servers = (0..SERVERS)
+            .map(|index| {
+                let server = new_server(index, [10, 78, 2], 0xFD78, &switch, 8080, &site, &scratch);
+                server.namespace.ip(["route add default via 10.78.2.2", "route add ::/0 via fd78:2::2"]);
+                server
+            })
+            .collect();
+        let ports = vec![
+            ("wan0", ["10.78.1.2/24".to_owned(), "fd78:1::2/64".to_owned()]),
+            ("lan0", ["10.78.2.2/24".to_owned(), "fd78:2::2/64".to_owned()]),
+        ];
+        Self { client, lb, servers, site, scratch, ports, _switch: switch }
+    }
+
+    /// Gives the balancer's addresses to the kernel, for tests without weir.
+    pub fn lend_addresses(&self) {
+        self.lb.sysctl("net/ipv4/ip_forward", "1");
+        self.lb.sysctl("net/ipv6/conf/all/forwarding", "1");
+        self.lb.sysctl("net/ipv6/conf/default/disable_ipv6", "0");
+        for (interface, [v4, v6]) in &self.ports {
+            self.lb.sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0");
+            configure(&self.lb, interface, v4, v6);
+        }
+    }
+}
+
+/// The service's address with a port.
+pub fn vip(ipv6: bool, port: u16) -> SocketAddr {
+    if ipv6 { (VIP6, port).into() } else { (VIP4, port).into() }
+}
+
+fn new_switch() -> Namespace {
+    let switch = Namespace::new("switch");
+    switch.sysctl("net/ipv6/conf/default/disable_ipv6", "1");
+    // Snooping would hold back neighbour discovery until it has seen reports.
+    switch.ip([
+        format!("link add br0 mtu {TUNNEL_MTU} type bridge mcast_snooping 0"),
+        "link set br0 up".into(),
+    ]);
+    switch
+}
+
+fn new_balancer() -> Namespace {
+    let lb = Namespace::new("lb");
+    lb.sysctl("net/ipv6/conf/default/disable_ipv6", "1");
+    lb
+}
+
+/// Connects an interface to the switch.
+fn plug(namespace: &Namespace, interface: &str, switch: &Namespace, port: &str) {
+    link((namespace, interface), (switch, port), TUNNEL_MTU);
+    switch.ip([format!("link set {port} master br0")]);
+}
+
+fn configure(namespace: &Namespace, interface: &str, v4: &str, v6: &str) {
+    namespace.ip([
+        format!("address add {v4} dev {interface}"),
+        // Duplicate address detection would delay the first packet by a second or two.
+        format!("address add {v6} dev {interface} nodad"),
+    ]);
+}
+
+fn new_server(
+    index: usize,
+    [a, b, c]: [u8; 3],
+    prefix: u16,
+    switch: &Namespace,
+    http_port: u16,
+    site: &Site,
+    scratch: &Scratch,
+) -> Server {
+    let name = format!("s{}", index + 1);
+    let namespace = Namespace::new(&name);
+    plug(&namespace, "eth0", switch, &name);
+    let host = u8::try_from(11 + index).expect("few servers");
+    let v4 = Ipv4Addr::new(a, b, c, host);
+    // fd77::11, fd78:2::11: the host number reads the same in both families.
+    let subnet = if c == 0 { 0 } else { u16::from(c) };
+    let v6 = Ipv6Addr::new(prefix, subnet, 0, 0, 0, 0, 0, 0x11 + u16::from(host) - 11);
+    configure(&namespace, "eth0", &format!("{v4}/24"), &format!("{v6}/64"));
+    let nginx = nginx::start(&namespace, http_port, site, scratch);
+    Server { namespace, v4, v6, decap: None, _nginx: nginx }
+}
+
+fn start_decap(namespace: &Namespace, scratch: &Scratch) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(["decap", "--encap", "gre", "--vip", &VIP4.to_string(), "--vip", &VIP6.to_string()]);
+    let mut decap =
+        Process::start(namespace, &format!("decap-{}", namespace.name()), command, scratch.path());
+    decap.wait_for_log("ready", Duration::from_secs(5));
+    decap
+}
