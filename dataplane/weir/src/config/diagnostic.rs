@@ -186,8 +186,10 @@ impl<'a> Report<'a> {
         let column = chars_before(span.start) + 1;
         let width = chars_before(span.end).saturating_sub(column - 1).max(1);
         // Nothing in a file may move the terminal's cursor.
-        let text: String =
-            text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+        let shown = |text: &str| -> String {
+            text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+        };
+        let (text, message, help) = (shown(text), shown(&message), shown(&help));
         let of_the_file = span == (0..0);
         let excerpt = (!of_the_file && !text.trim().is_empty()).then_some((text, width));
         Diagnostic {

@@ -25,7 +25,7 @@ pub fn key_tables() -> String {
             }
             for (word, later) in later_words(key) {
                 let key_place = format!("`{} = {:?}` in `{}`", key.name, word.name, table.header());
-                out.push_str(&format!("| {key_place} | {} | {} |\n", fate(later), key.help));
+                out.push_str(&format!("| {key_place} | {} | {} |\n", fate(later), word.help));
             }
         }
     }
@@ -54,8 +54,8 @@ fn place(table: &Table, key: &Key) -> String {
 
 fn fate(later: Later) -> String {
     match later {
-        Later::NoEffect => "warning: no effect".into(),
-        Later::Refused(instead) => format!("error: {instead}"),
+        Later::NoEffect => "warning".into(),
+        Later::Refused(instead) => format!("error; {instead}"),
     }
 }
 

@@ -7,6 +7,7 @@
 use toml::de::DeTable;
 
 use super::diagnostic::{Report, Span};
+use super::schema::{Key, Kind, TABLES};
 
 /// After this many errors a file is more likely not a configuration at all.
 const MOST_ERRORS: usize = 50;
@@ -22,28 +23,35 @@ pub(super) fn without_errors(report: &Report<'_>) -> Option<String> {
         let Some(first) = first else { return Some(text) };
         let lines = Lines { text: &text, starts: report.line_starts() };
         let fault = diagnose(&lines, first.message(), first.span().unwrap_or(0..0));
-        let blank = text.get(fault.statement.clone()).is_none_or(|s| s.trim().is_empty());
-        report.syntax_error(&fault.span, fault.statement.clone(), fault.message, fault.help);
-        if blank {
+        report.syntax_error(&fault.span, fault.lost.clone(), fault.message, fault.help);
+        let patched = patch(&text, &fault.lost, fault.word);
+        if patched == text {
             return None;
         }
-        blank_out(&mut text, &fault.statement);
+        text = patched;
     }
     None
 }
 
-/// Replaces everything but line ends by spaces.
-fn blank_out(text: &mut String, statement: &Span) {
-    let bytes = text.bytes().enumerate();
-    let blanked = bytes.map(|(at, b)| if statement.contains(&at) && b != b'\n' { b' ' } else { b });
-    *text = String::from_utf8(blanked.collect()).unwrap_or_default();
+/// The text with `lost` replaced by spaces, byte for byte and keeping line ends; a word gets quotes around them.
+fn patch(text: &str, lost: &Span, word: bool) -> String {
+    let (first, last) = (lost.start, lost.end.saturating_sub(1));
+    let byte = |(at, b): (usize, u8)| match b {
+        _ if !lost.contains(&at) => b,
+        b'\n' => b,
+        _ if word && (at == first || at == last) => b'"',
+        _ => b' ',
+    };
+    String::from_utf8(text.bytes().enumerate().map(byte).collect()).unwrap_or_default()
 }
 
 /// A syntax error in the operator's words.
 struct Fault {
     span: Span,
-    /// What is unreadable because of it: whole lines.
-    statement: Span,
+    /// What is unreadable because of it.
+    lost: Span,
+    /// Whether that is a word that only lacks its quotes, else whole lines.
+    word: bool,
     message: String,
     help: String,
 }
@@ -127,10 +135,25 @@ fn diagnose(lines: &Lines<'_>, message: &str, span: Span) -> Fault {
     if let Some(fault) = never_closed(lines, line, offset) {
         return fault;
     }
-    let (message, help) = in_words(lines, line, message, &span);
+    let token = token_at(lines.text, &span);
+    let word = token.len() > 1 && NOT_QUOTED.iter().any(|m| message.starts_with(m));
+    let (message, help) = in_words(lines, line, message, lines.text.get(token.clone()).unwrap_or_default());
+    if word {
+        return Fault { span: token.clone(), lost: token, word, message, help };
+    }
     let width = span.end.min(lines.end(line)).saturating_sub(offset).max(1);
-    Fault { span: offset..offset + width, statement: statement(lines, line), message, help }
+    Fault { span: offset..offset + width, lost: statement(lines, line), word, message, help }
 }
+
+/// What the parser says about a value that it takes for a number, a date or a boolean, or for nothing at all.
+const NOT_QUOTED: [&str; 6] = [
+    "string values must be quoted",
+    "invalid float",
+    "invalid integer",
+    "invalid date",
+    "invalid time",
+    "unexpected leading zero",
+];
 
 /// An array that runs into the next statement, or into the end of the file, is the mistake of the line that
 /// opened it, wherever the parser noticed.
@@ -157,7 +180,8 @@ fn never_closed(lines: &Lines<'_>, line: usize, offset: usize) -> Option<Fault> 
     let start = statement.start + at;
     Some(Fault {
         span: start..start + 1,
-        statement,
+        lost: statement,
+        word: false,
         message: format!("the {what} of {key:?} is not closed"),
         help: format!("write {close} after its last element"),
     })
@@ -185,26 +209,21 @@ fn statement(lines: &Lines<'_>, line: usize) -> Span {
 }
 
 /// What is wrong and what to write instead, for the errors that operators make.
-fn in_words(lines: &Lines<'_>, line: usize, message: &str, span: &Span) -> (String, String) {
-    let token = token_at(lines.text, span);
+fn in_words(lines: &Lines<'_>, line: usize, message: &str, token: &str) -> (String, String) {
     let key = key_of(lines.text(line)).unwrap_or("key");
     let starts = |prefixes: &[&str]| prefixes.iter().any(|p| message.starts_with(p));
     if starts(&["duplicate key"]) {
         return twice(lines, line, token);
     }
-    if starts(&["string values must be quoted"]) && token.is_empty() {
+    if starts(&NOT_QUOTED) && token.is_empty() {
         return (format!("{key:?} has no value"), format!("write {key} = and a value, or delete the line"));
     }
-    if starts(&["string values must be quoted"]) {
-        return (format!("{token} is not in quotes"), format!("write \"{token}\""));
-    }
-    let number =
-        ["invalid float", "invalid integer", "invalid date", "invalid time", "unexpected leading zero"];
-    if starts(&number) && token.chars().all(|c| c.is_ascii_digit() || c == '_') {
+    if starts(&NOT_QUOTED) && token.chars().all(|c| c.is_ascii_digit() || c == '_') {
         return (format!("{token} is not a number"), "write it without leading zeros, like 80".into());
     }
-    if starts(&number) {
-        return (format!("{token} is neither a number nor in quotes"), format!("write \"{token}\""));
+    if starts(&NOT_QUOTED) {
+        let help = unquoted_example(key).unwrap_or_else(|| format!("write \"{token}\""));
+        return (format!("{token} is neither a number nor in quotes"), help);
     }
     if starts(&["invalid boolean"]) {
         return (format!("{token} is neither true nor false"), "write true or false".into());
@@ -219,7 +238,8 @@ fn in_words(lines: &Lines<'_>, line: usize, message: &str, span: &Span) -> (Stri
             "write \\\\ for a backslash".into(),
         );
     }
-    if starts(&["key with no value"]) {
+    let colon = starts(&["invalid unquoted key"]) && lines.text(line).contains(':');
+    if colon || starts(&["key with no value"]) {
         let text = lines.text(line);
         let word = text.split(|c: char| c.is_whitespace() || c == ':').next().unwrap_or(text);
         return (format!("there is no = after {word:?}"), format!("write {word} = and a value"));
@@ -246,6 +266,13 @@ fn in_words(lines: &Lines<'_>, line: usize, message: &str, span: &Span) -> (Stri
     (format!("not valid TOML: {message}"), "write one key = value on a line, text in double quotes".into())
 }
 
+/// What to write for a key whose value stands without quotes.
+fn unquoted_example(name: &str) -> Option<String> {
+    let keys = TABLES.iter().flat_map(|t| t.keys).filter(|k| k.name == name);
+    let bare = |k: &&Key| matches!(k.kind, Kind::Integer { .. } | Kind::Float { .. } | Kind::Boolean);
+    keys.filter(bare).map(|k| format!("write {name} = {}", k.example)).next()
+}
+
 /// A key or header that is there a second time.
 fn twice(lines: &Lines<'_>, line: usize, token: &str) -> (String, String) {
     if lines.is_header(line) {
@@ -261,14 +288,14 @@ fn twice(lines: &Lines<'_>, line: usize, token: &str) -> (String, String) {
 }
 
 /// The word around a span.
-fn token_at<'t>(text: &'t str, span: &Span) -> &'t str {
+fn token_at(text: &str, span: &Span) -> Span {
     let start = span.start.min(text.len());
     let (Some(before), Some(after)) = (text.get(..start), text.get(start..)) else {
-        return "";
+        return start..start;
     };
     let outside = |c: char| c.is_whitespace() || "[]{},=#\"'".contains(c);
     let from =
         before.rfind(outside).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
     let to = start + after.find(outside).unwrap_or(after.len());
-    &text[from..to]
+    from..to
 }

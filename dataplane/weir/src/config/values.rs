@@ -141,7 +141,7 @@ pub(super) fn host_address(text: &str) -> Result<IpAddr, Wrong> {
         _ if address.is_loopback() => no("a loopback address"),
         IpAddr::V4(v4) if v4.is_broadcast() => no("the broadcast address"),
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => wrong(
-            format!("{address} is an IPv4 address in IPv6 clothing"),
+            format!("{address} is an IPv4 address written as IPv6"),
             format!("write \"{}\"", address.to_canonical()),
         ),
         _ => Ok(address),
@@ -288,4 +288,63 @@ pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, Wrong> {
 /// A list as messages show it: `[a, b]`.
 pub(super) fn show_list<T: std::fmt::Display>(list: &[T]) -> String {
     format!("[{}]", list.iter().map(T::to_string).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_unit() {
+        for (text, nanos) in
+            [("7ns", 7), ("7us", 7_000), ("7 ms", 7_000_000), ("7s", 7_000_000_000), ("1m", 60_000_000_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
+        }
+        assert_eq!(duration("12h"), Ok(Duration::from_secs(43_200)));
+    }
+
+    #[test]
+    fn cpu_lists_ascend_whatever_their_order() {
+        assert_eq!(cpu_list("6, 1-4"), Ok(vec![1, 2, 3, 4, 6]));
+        assert_eq!(cpu_list("0"), Ok(vec![0]));
+        assert!(cpu_list("1024").is_err());
+        assert!(cpu_list("0-65535").is_err());
+    }
+
+    #[test]
+    fn servers_come_with_and_without_port_in_both_families() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(server("192.0.2.1"), Ok((ip("192.0.2.1"), None)));
+        assert_eq!(server("192.0.2.1:8080"), Ok((ip("192.0.2.1"), Some(8080))));
+        assert_eq!(server("2001:db8::1"), Ok((ip("2001:db8::1"), None)));
+        assert_eq!(server("[2001:db8::1]:8080"), Ok((ip("2001:db8::1"), Some(8080))));
+    }
+
+    #[test]
+    fn devices_are_pci_addresses_and_vdevs() {
+        for good in ["0000:3b:00.0", "3b:00.0", "net_tap0,iface=tap0", "virtio_user0,path=/dev/vhost-net"] {
+            assert_eq!(device(good), Ok(good.to_string()));
+        }
+        for bad in ["", "eth0", "net_tap0, iface=tap0", ",iface=tap0"] {
+            assert!(device(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_the_smallest_networks_are_no_network_addresses() {
+        for good in ["192.0.2.0/31", "192.0.2.1/31", "192.0.2.0/32", "2001:db8::/127"] {
+            assert!(interface(good).is_ok(), "{good}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_that_is_shown_reads_back(nanos in 1..=u64::MAX / 2) {
+            let time = Duration::from_nanos(nanos);
+            prop_assert_eq!(duration(&show_duration(time)), Ok(time));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! From here come the keys that are accepted, the suggestions for misspelt ones, the ranges and defaults that
 //! the readers use, and the tables in `docs/configuration.md`. To switch on a key that waits for a later
-//! version: delete its `.later(…)` in [`tables`] and read it in the reader of its table.
+//! version: delete its `.later(…)` in `tables.rs` and read it in the reader of its table.
 
 mod tables;
 
@@ -74,6 +74,8 @@ pub enum Kind {
 pub struct Word {
     /// As it is written.
     pub name: &'static str,
+    /// What it stands for, in one sentence; `""` where the key's own sentence says it.
+    pub help: &'static str,
     /// Whether this version knows it.
     pub since: Since,
 }

@@ -29,33 +29,36 @@ const fn time(min: Duration) -> Kind {
 }
 
 const fn now(name: &'static str) -> Word {
-    Word { name, since: Since::Now }
+    Word { name, help: "", since: Since::Now }
 }
 
-const fn later(name: &'static str, instead: &'static str) -> Word {
-    Word { name, since: Since::Later(Refused(instead)) }
+const fn later(name: &'static str, help: &'static str, instead: &'static str) -> Word {
+    Word { name, help, since: Since::Later(Refused(instead)) }
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 const PROTOCOLS: &[Word] = &[now("tcp"), now("udp"), now("any")];
 const STATES: &[Word] = &[now("active"), now("draining"), now("down")];
+const WRITE_GRE: &str = "write encap = \"gre\"";
 const ENCAPS: &[Word] = &[
     now("gre"),
-    later("ipip", "encap = \"gre\""),
-    later("gue", "encap = \"gre\""),
-    later("l3dsr", "encap = \"gre\""),
+    later("ipip", "An IP header in front of the packet.", WRITE_GRE),
+    later("gue", "A UDP header in front of the packet.", WRITE_GRE),
+    later("l3dsr", "The destination rewritten; DSCP tells the server which VIP it was.", WRITE_GRE),
     now("nat"),
 ];
+const WRITE_ALIAS: &str = "write select = \"alias\"";
+const ALIAS_WITHOUT_WEIGHTS: &str = "write select = \"alias\", and the same weight for every server";
 const SELECTS: &[Word] = &[
-    later("hash", "select = \"alias\", and the same weight for every server"),
+    later("hash", "The flow's hash alone, all servers alike.", ALIAS_WITHOUT_WEIGHTS),
     now("alias"),
-    later("lsq", "select = \"alias\""),
-    later("lsq2", "select = \"alias\""),
-    later("sed", "select = \"alias\""),
-    later("sed2", "select = \"alias\""),
-    later("maglev", "select = \"alias\""),
-    later("rr", "select = \"alias\", and the same weight for every server"),
+    later("lsq", "The server with the fewest flows.", WRITE_ALIAS),
+    later("lsq2", "Of two drawn servers the one with fewer flows.", WRITE_ALIAS),
+    later("sed", "The server with the fewest flows for its weight.", WRITE_ALIAS),
+    later("sed2", "Of two drawn servers the one with fewer flows for its weight.", WRITE_ALIAS),
+    later("maglev", "A consistent hash ring that moves few flows when servers change.", WRITE_ALIAS),
+    later("rr", "One server after the other.", ALIAS_WITHOUT_WEIGHTS),
 ];
 const POLICIES: &[Word] =
     &[now("static"), now("active-wcmp"), now("aquarius"), now("hlb"), now("sac-gru"), now("qmix")];
@@ -158,7 +161,7 @@ pub const TABLES: &[Table] = &[
         help: "One virtual service: an address that clients use, and the servers behind it.",
         keys: &[
             key("address", Kind::Text("an IP address"), Required, r#""203.0.113.10""#,
-                "The address that clients use."),
+                "The address that clients use; not a prefix in this version."),
             key("protocol", Kind::Word(PROTOCOLS), Value(r#""tcp""#), r#""tcp""#,
                 "Which packets to this address belong to the VIP."),
             key("port", int(1, 65535), Derived("every port"), "80",

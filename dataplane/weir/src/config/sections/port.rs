@@ -115,8 +115,9 @@ fn addresses(table: &TableReader<'_>, seen: &mut Seen) -> Vec<At<IpNet>> {
     let mut own_networks = Vec::new();
     for At { value: net, span } in &addresses {
         let what = format!("address {}", net.addr());
-        once(report, &mut seen.addresses, net.addr(), span, &what, "every address belongs to one port");
-        if !own_networks.contains(&net.trunc()) {
+        let new =
+            once(report, &mut seen.addresses, net.addr(), span, &what, "every address belongs to one port");
+        if new && !own_networks.contains(&net.trunc()) {
             own_networks.push(net.trunc());
             match seen.networks.get(&net.trunc()) {
                 Some(first) => report.warning(
@@ -142,6 +143,7 @@ fn gateways(table: &TableReader<'_>, addresses: &[At<IpNet>], seen: &mut Seen) -
         if addresses.iter().any(|a| a.value.addr() == *gateway) {
             let help = "write the address of the router on this network";
             report.error_across(span, format!("gateway {gateway} is this port's own address"), help);
+            continue;
         } else if !addresses.iter().any(|a| a.value.contains(gateway)) {
             let networks: Vec<_> = addresses.iter().map(|a| a.value.trunc().to_string()).collect();
             report.error_across(
@@ -149,6 +151,7 @@ fn gateways(table: &TableReader<'_>, addresses: &[At<IpNet>], seen: &mut Seen) -
                 format!("gateway {gateway} is not on-link on this port"),
                 format!("write a gateway inside {}, or add its network to address", networks.join(" or ")),
             );
+            continue;
         }
         match seen.gateways.get(&gateway.is_ipv4()) {
             Some((first, at)) => report.warning(
@@ -162,7 +165,7 @@ fn gateways(table: &TableReader<'_>, addresses: &[At<IpNet>], seen: &mut Seen) -
     gateways
 }
 
-/// Notes an error if `value` was seen before, pointing at the line of the first one.
+/// Notes an error if `value` was seen before, pointing at the line of the first one; says whether it was not.
 pub(super) fn once<T: std::hash::Hash + Eq>(
     report: &Report<'_>,
     seen: &mut HashMap<T, Span>,
@@ -170,15 +173,16 @@ pub(super) fn once<T: std::hash::Hash + Eq>(
     span: &Span,
     what: &str,
     help: &str,
-) {
+) -> bool {
     match seen.get(&value) {
         Some(first) => {
-            report.error_across(
-                span,
-                format!("{what} is there twice; first on line {}", report.line(first)),
-                help,
-            );
+            let message = format!("{what} is there twice; first on line {}", report.line(first));
+            report.error_across(span, message, help);
+            false
         }
-        None => _ = seen.insert(value, span.clone()),
+        None => {
+            seen.insert(value, span.clone());
+            true
+        }
     }
 }

@@ -1,0 +1,244 @@
+//! What is accepted, and what it means.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dataplane::wire::Mac;
+
+use super::super::*;
+use super::repository;
+
+fn load(path: &str) -> Config {
+    let loaded = Config::load(&repository(path)).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(loaded.warnings, [], "{path}");
+    loaded.config
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "weir.toml").unwrap_or_else(|e| panic!("{e}")).config
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn every_file_under_configs_is_accepted_without_warnings() {
+    let mut files = 0;
+    for entry in std::fs::read_dir(repository("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            let loaded = Config::load(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(loaded.warnings, [], "{}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files >= 3);
+}
+
+#[test]
+fn the_smallest_file_gets_every_default() {
+    let server =
+        |address| Server { address: ip(address), port: Some(80), weight: 1.0, state: ServerState::Active };
+    let expected = Config {
+        eal: Eal::default(),
+        ports: vec![Port {
+            name: "port0".into(),
+            device: "0000:3b:00.0".into(),
+            addresses: vec!["192.0.2.2/24".parse().unwrap(), "2001:db8::2/64".parse().unwrap()],
+            gateways: vec![ip("192.0.2.1")],
+            mac: None,
+            queues: None,
+            rx_ring: 1024,
+            tx_ring: 1024,
+            mtu: 1500,
+            promiscuous: false,
+        }],
+        neighbors: vec![],
+        tunnel: Tunnel {
+            source_v4: Some("192.0.2.2".parse().unwrap()),
+            source_v6: Some("2001:db8::2".parse().unwrap()),
+        },
+        flow_table: FlowTable {
+            entries_per_lcore: 1 << 20,
+            tcp_idle: Duration::from_secs(300),
+            udp_idle: Duration::from_secs(30),
+            syn_timeout: Duration::from_secs(10),
+            closed_timeout: Duration::from_secs(5),
+        },
+        vips: vec![Vip {
+            name: "203.0.113.10:80/tcp".into(),
+            address: ip("203.0.113.10"),
+            protocol: Protocol::Tcp,
+            port: Some(80),
+            encap: Encap::Gre,
+            select: Select::Alias,
+            servers: vec![server("198.51.100.11"), server("198.51.100.12")],
+        }],
+        metrics: Metrics { listen: Some("127.0.0.1:9400".parse().unwrap()) },
+    };
+    assert_eq!(load("configs/smallest.toml"), expected);
+}
+
+#[test]
+fn the_full_file_says_what_it_seems_to_say() {
+    let config = load("configs/full.toml");
+    assert_eq!(config.eal.args, ["--no-huge", "-m", "256"]);
+    assert_eq!(config.eal.lcores, Some(vec![1, 2, 3, 4]));
+    let port = &config.ports[0];
+    assert_eq!((port.name.as_str(), port.queues), ("lan", Some(4)));
+    assert_eq!(port.mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+    assert_eq!(port.gateways, [ip("192.0.2.1"), ip("2001:db8::1")]);
+    assert_eq!(config.neighbors, [Neighbor { address: ip("192.0.2.11"), mac: Mac([2, 0, 0, 0, 0, 0x0b]) }]);
+    let [web, all] = &config.vips[..] else { panic!("two VIPs") };
+    assert_eq!(web.name, "web");
+    assert_eq!(web.servers[1].state, ServerState::Draining);
+    assert_eq!(web.servers[1].port, Some(80), "the VIP's");
+    assert_eq!((all.name.as_str(), all.port), ("2001:db8:ffff::10/any", None));
+    assert_eq!(all.servers[0].port, None, "every port");
+}
+
+/// The comments of the full file promise that it shows the defaults.
+#[test]
+fn the_full_file_shows_the_defaults() {
+    let (full, smallest) = (load("configs/full.toml"), load("configs/smallest.toml"));
+    assert_eq!(full.flow_table, smallest.flow_table);
+    assert_eq!(full.metrics, smallest.metrics);
+    assert_eq!(full.tunnel, smallest.tunnel);
+    let (a, b) = (&full.ports[0], &smallest.ports[0]);
+    assert_eq!((a.rx_ring, a.tx_ring, a.mtu, a.promiscuous), (b.rx_ring, b.tx_ring, b.mtu, b.promiscuous));
+    let (a, b) = (&full.vips[0], &smallest.vips[0]);
+    assert_eq!((a.protocol, a.encap, a.select), (b.protocol, b.encap, b.select));
+    assert_eq!(a.servers[0], b.servers[0]);
+}
+
+#[test]
+fn the_full_file_has_every_key_of_this_version() {
+    let text = std::fs::read_to_string(repository("configs/full.toml")).unwrap();
+    for table in schema::TABLES.iter().filter(|t| text.contains(&format!("\n{}", t.header()))) {
+        for key in table.keys.iter().filter(|k| k.since == schema::Since::Now) {
+            let there = text.lines().any(|l| {
+                let word = l.split([' ', '=', ']']).next().unwrap_or_default();
+                word == key.name || word.trim_matches('[').rsplit('.').next() == Some(key.name)
+            });
+            assert!(there, "{} in {}", key.name, table.header());
+        }
+    }
+}
+
+#[test]
+fn nat_translates_ports_and_keeps_the_vips_where_none_is_given() {
+    let config = load("configs/nat.toml");
+    let [web, dns] = &config.vips[..] else { panic!("two VIPs") };
+    assert_eq!((web.encap, web.port), (Encap::Nat, Some(80)));
+    assert_eq!(web.servers[0].port, Some(8080));
+    assert_eq!((web.servers[0].weight, web.servers[1].weight), (2.0, 1.0));
+    assert_eq!(dns.protocol, Protocol::Udp);
+    let ports: Vec<_> = dns.servers.iter().map(|s| s.port).collect();
+    assert_eq!(ports, [Some(53), Some(5353)]);
+}
+
+const PORT: &str = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"192.0.2.2/24\", \"2001:db8::2/64\"]\n";
+
+#[test]
+fn a_tunnel_crosses_families_both_ways() {
+    let vip = |address, server| format!("[[vip]]\naddress = \"{address}\"\nservers = [\"{server}\"]\n");
+    let config =
+        parse(&format!("{PORT}{}{}", vip("203.0.113.1", "2001:db8::11"), vip("2001:db8:f::1", "192.0.2.11")));
+    assert_eq!(config.vips[0].servers[0].address, ip("2001:db8::11"));
+    assert_eq!(config.vips[1].servers[0].address, ip("192.0.2.11"));
+}
+
+#[test]
+fn a_tunnel_source_by_hand_stands_in_for_a_missing_address() {
+    let text = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"192.0.2.2/24\"]\n\
+                [tunnel]\nsource = [\"192.0.2.9\"]\n\
+                [[vip]]\naddress = \"203.0.113.1\"\nservers = [\"192.0.2.11\"]\n";
+    let config = parse(text);
+    assert_eq!(config.tunnel.source_v4, Some("192.0.2.9".parse().unwrap()));
+    assert_eq!(config.tunnel.source_v6, None);
+}
+
+#[test]
+fn one_address_serves_several_ports_and_protocols() {
+    let vip =
+        |extra: &str| format!("[[vip]]\naddress = \"203.0.113.1\"\n{extra}servers = [\"192.0.2.11\"]\n");
+    let config = parse(&format!(
+        "{PORT}{}{}{}{}{}",
+        vip("port = 80\n"),
+        vip("port = 443\n"),
+        vip("port = 443\nprotocol = \"udp\"\n"),
+        vip(""),
+        vip("protocol = \"any\"\n"),
+    ));
+    let names: Vec<_> = config.vips.iter().map(|v| v.name.as_str()).collect();
+    let address = "203.0.113.1";
+    assert_eq!(names[..2], [format!("{address}:80/tcp"), format!("{address}:443/tcp")]);
+    assert_eq!(
+        names[2..],
+        [format!("{address}:443/udp"), format!("{address}/tcp"), format!("{address}/any")]
+    );
+}
+
+#[test]
+fn an_ipv6_name_has_brackets_only_with_a_port() {
+    let address = ip("2001:db8::1");
+    assert_eq!(Vip::default_name(address, Some(80), Protocol::Tcp), "[2001:db8::1]:80/tcp");
+    assert_eq!(Vip::default_name(address, None, Protocol::Any), "2001:db8::1/any");
+}
+
+#[test]
+fn inline_tables_and_dotted_keys_are_as_good_as_headers() {
+    let headers = format!(
+        "metrics.listen = \"off\"\n{PORT}[[vip]]\naddress = \"203.0.113.1\"\n\
+         [[vip.server]]\naddress = \"192.0.2.11\"\nweight = 2\n"
+    );
+    let inline = "metrics = { listen = \"off\" }\n\
+        port = [{ device = \"net_tap0\", address = [\"192.0.2.2/24\", \"2001:db8::2/64\"] }]\n\
+        vip = [{ address = \"203.0.113.1\", server = [{ address = \"192.0.2.11\", weight = 2.0 }] }]\n";
+    assert_eq!(parse(&headers), parse(inline));
+    assert_eq!(parse(inline).metrics.listen, None);
+}
+
+#[test]
+fn a_file_without_vips_is_accepted_with_a_warning() {
+    let loaded = Config::parse(PORT, "weir.toml").unwrap();
+    assert_eq!(loaded.config.vips, []);
+    assert_eq!(loaded.warnings.len(), 1);
+    assert_eq!(loaded.warnings[0].severity, Severity::Warning);
+}
+
+#[test]
+fn keys_of_later_versions_change_nothing() {
+    let vip = "[[vip]]\naddress = \"203.0.113.1\"\nservers = [\"192.0.2.11\"]\n";
+    let plain = format!("{PORT}{vip}");
+    let later =
+        format!("{plain}policy = \"qmix\"\n[vip.health]\nkind = \"tcp\"\n[policy]\nperiod = \"9s\"\n");
+    let loaded = Config::parse(&later, "weir.toml").unwrap();
+    assert_eq!(loaded.config, parse(&plain));
+    assert_eq!(loaded.warnings.len(), 3);
+}
+
+#[test]
+fn a_check_sums_up_what_the_file_has() {
+    let checked = check(&repository("configs/nat.toml"));
+    assert!(checked.usable);
+    assert!(checked.text.ends_with("nat.toml: ok: 2 ports, 2 VIPs, 4 servers\n"), "{}", checked.text);
+}
+
+#[test]
+fn a_thousand_vips_of_a_hundred_servers_are_read() {
+    let servers: Vec<String> = (1..=100).map(|n| format!("\"192.0.2.{}\"", n + 100)).collect();
+    let vips: String = (0..1000)
+        .map(|n| {
+            format!(
+                "[[vip]]\naddress = \"10.0.{}.{}\"\nservers = [{}]\n",
+                n / 250,
+                n % 250 + 1,
+                servers.join(",")
+            )
+        })
+        .collect();
+    let config = parse(&format!("{PORT}{vips}"));
+    assert_eq!(config.vips.iter().map(|v| v.servers.len()).sum::<usize>(), 100_000);
+}
