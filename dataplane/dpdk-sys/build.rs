@@ -32,12 +32,13 @@ const HEADERS: [&str; 12] = [
 ];
 
 /// Everything that is bound; types follow from the functions that use them.
-const FUNCTIONS: [&str; 44] = [
+const FUNCTIONS: [&str; 45] = [
     "fopencookie",
     "rte_strerror",
     "rte_openlog_stream",
     "rte_log_cur_msg_loglevel",
     "rte_eal_init",
+    "rte_eal_has_hugepages",
     "rte_eal_remote_launch",
     "rte_eal_wait_lcore",
     "rte_lcore_to_socket_id",

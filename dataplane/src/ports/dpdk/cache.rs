@@ -49,7 +49,7 @@ unsafe fn ops_of(pool: NonNull<sys::rte_mempool>) -> *const sys::rte_mempool_ops
     }
 }
 
-/// Takes `count` objects from the pool behind the caches: all or none.
+/// Takes `count` objects, at most a cache full, from the pool behind the caches: all or none.
 ///
 /// # Safety
 /// `pool` is a live pool; `objects` has room for `count` pointers.
@@ -57,8 +57,7 @@ unsafe fn ops_of(pool: NonNull<sys::rte_mempool>) -> *const sys::rte_mempool_ops
 unsafe fn dequeue(pool: NonNull<sys::rte_mempool>, objects: *mut *mut c_void, count: usize) -> bool {
     // SAFETY: as the caller promises; every entry in use has this function.
     unsafe {
-        let count = u32::try_from(count).expect("a burst or a cache");
-        (*ops_of(pool)).dequeue.is_some_and(|dequeue| dequeue(pool.as_ptr(), objects, count) == 0)
+        (*ops_of(pool)).dequeue.is_some_and(|dequeue| dequeue(pool.as_ptr(), objects, count as u32) == 0)
     }
 }
 
@@ -70,9 +69,8 @@ unsafe fn dequeue(pool: NonNull<sys::rte_mempool>, objects: *mut *mut c_void, co
 unsafe fn enqueue(pool: NonNull<sys::rte_mempool>, objects: *const *mut c_void, count: usize) {
     // SAFETY: as the caller promises; every entry in use has this function.
     unsafe {
-        let count = u32::try_from(count).expect("a burst or a cache");
         if let Some(enqueue) = (*ops_of(pool)).enqueue {
-            enqueue(pool.as_ptr(), objects, count);
+            enqueue(pool.as_ptr(), objects, count as u32);
         }
     }
 }

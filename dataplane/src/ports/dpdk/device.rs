@@ -130,6 +130,7 @@ impl Device {
             libc::ENOMEM => PortError::NoMemory { device, cause },
             // Not EPERM: it is -1, which drivers return for anything.
             libc::EACCES => PortError::NoPermission { device, cause },
+            _ if lacks_privilege(&device) => PortError::NoPermission { device, cause },
             _ => PortError::Setup { device, step, cause },
         })
     }
@@ -202,7 +203,10 @@ fn probe_error(device: &str, result: i32, mark: usize) -> PortError {
         }
         _ => {}
     }
-    if says(&["permission denied", "operation not permitted"]) || result == -libc::EACCES {
+    if says(&["permission denied", "operation not permitted"])
+        || result == -libc::EACCES
+        || lacks_privilege(device)
+    {
         PortError::NoPermission { device: text, cause }
     } else if says(&["failed to parse device", "no driver", "cannot find device", "driver not found"])
         || result == -libc::ENODEV
@@ -217,6 +221,22 @@ fn probe_error(device: &str, result: i32, mark: usize) -> PortError {
     } else {
         PortError::Driver { device: text, cause }
     }
+}
+
+/// Whether the driver needs a privilege that this process has not. Asked after a failure, since most drivers do
+/// not say why the kernel refused them.
+fn lacks_privilege(device: &str) -> bool {
+    const NET_ADMIN: u32 = 12;
+    const NET_RAW: u32 = 13;
+    let needed = match device {
+        _ if device.starts_with("net_af_packet") => 1 << NET_RAW,
+        _ if device.starts_with("net_af_xdp") => 1 << NET_ADMIN | 1 << NET_RAW,
+        _ if device.starts_with("net_tap") => 1 << NET_ADMIN,
+        _ => 0u64,
+    };
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|has| needed & !has != 0)
 }
 
 /// Why a PCI device could not be probed.

@@ -25,8 +25,9 @@ const NO_SUCH_PCI_DEVICE: &str = "ffff:ff:1f.7";
 /// Arguments that decide where memory comes from; without any of them it is `--in-memory`.
 const MEMORY_ARGS: [&str; 5] = ["--no-huge", "--legacy-mem", "--huge-dir", "--in-memory", "--file-prefix"];
 
-/// Arguments that this module writes itself.
-const RESERVED_ARGS: [&str; 7] = ["--lcores", "-l", "-c", "-S", "-s", "--main-lcore", "--proc-type"];
+/// Arguments that this module writes itself, and those that would end the process.
+const RESERVED_ARGS: [&str; 9] =
+    ["--lcores", "-l", "-c", "-S", "-s", "--main-lcore", "--proc-type", "--help", "-h"];
 
 /// How to start EAL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -278,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_we_write_ourselves_is_refused() {
-        for argument in ["-l1", "-l", "--lcores=0@0", "--main-lcore"] {
+        for argument in ["-l1", "-l", "--lcores=0@0", "--main-lcore", "--help"] {
             let config = EalConfig { args: vec![argument.to_owned()], ..EalConfig::default() };
             assert!(matches!(arguments(&config), Err(EalError::ReservedArgument { .. })), "{argument}");
         }

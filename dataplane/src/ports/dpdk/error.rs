@@ -10,7 +10,7 @@ pub enum EalError {
     /// EAL starts once in a process, whatever became of the first attempt.
     #[error("DPDK was already initialised in this process")]
     AlreadyInitialised,
-    /// An argument that [`EalConfig`](super::EalConfig) sets itself, or one with a NUL in it.
+    /// An argument that [`EalConfig`](super::EalConfig) sets itself, one that would end the process, or one with a NUL.
     #[error("the EAL argument {argument:?} cannot be given")]
     ReservedArgument {
         /// The argument.
@@ -74,22 +74,32 @@ impl EalError {
     /// What to do about it, in one line.
     pub fn remedy(&self) -> String {
         match self {
-            Self::AlreadyInitialised => "initialise it once and share the handle; restart the process to begin anew".into(),
-            Self::ReservedArgument { .. } => {
-                "leave it out of [eal] args; the CPUs are set by [eal] lcores, device arguments by [[port]] device".into()
+            Self::AlreadyInitialised => {
+                "initialise it once and share the handle; restart the process to begin anew".into()
             }
+            Self::ReservedArgument { .. } => "leave it out of [eal] args; the CPUs are set by [eal] lcores, \
+                 device arguments by [[port]] device"
+                .into(),
             Self::NoCpu { available, .. } => format!("choose [eal] lcores among {available}"),
             Self::TooManyWorkers { most, .. } => format!("use at most {most} workers"),
-            Self::NoMemory { .. } => "reserve hugepages (echo 1024 > /proc/sys/vm/nr_hugepages), or do without: \
+            Self::NoMemory { .. } => {
+                "reserve hugepages (echo 1024 > /proc/sys/vm/nr_hugepages), or do without: \
                  [eal] args = [\"--no-huge\", \"-m\", \"256\"]"
-                .into(),
-            Self::NoPermission { .. } => {
-                "run as root, or give the process CAP_IPC_LOCK, CAP_NET_ADMIN and CAP_NET_RAW and access to /dev/vfio".into()
+                    .into()
             }
+            Self::NoPermission { .. } => "run as root, or give the process CAP_IPC_LOCK, CAP_NET_ADMIN and \
+                 CAP_NET_RAW and access to /dev/vfio"
+                .into(),
             Self::Arguments { .. } => "correct [eal] args; dpdk-testpmd --help lists what EAL takes".into(),
-            Self::PrefixInUse { .. } => "stop the other process, or add \"--file-prefix=NAME\" to [eal] args".into(),
-            Self::Register { .. } => format!("register fewer threads; DPDK has {} lcores", sys::RTE_MAX_LCORE),
-            Self::Other { .. } => "see the log lines of DPDK before this one; [eal] args = [\"--log-level=lib.eal:debug\"] shows more".into(),
+            Self::PrefixInUse { .. } => {
+                "stop the other process, or add \"--file-prefix=NAME\" to [eal] args".into()
+            }
+            Self::Register { .. } => {
+                format!("register fewer threads; DPDK has {} lcores", sys::RTE_MAX_LCORE)
+            }
+            Self::Other { .. } => "see the log lines of DPDK before this one; \
+                 [eal] args = [\"--log-level=lib.eal:debug\"] shows more"
+                .into(),
         }
     }
 
@@ -325,9 +335,9 @@ impl PortError {
                 "correct the arguments of {}; DPDK's guide \"Network Interface Controller Drivers\" lists them",
                 device_name(device)
             ),
-            Self::Driver { .. } => {
-                "mend what the cause names, or the device's arguments; [eal] args = [\"--log-level=pmd:debug\"] shows more".into()
-            }
+            Self::Driver { .. } => "mend what the cause names, or the device's arguments; \
+                 [eal] args = [\"--log-level=pmd:debug\"] shows more"
+                .into(),
             Self::InUse { .. } => "name each device in one [[port]] only".into(),
             Self::TooManyQueues { device, asked, most } => {
                 let raise = match device_name(device).trim_end_matches(|c: char| c.is_ascii_digit()) {
@@ -351,7 +361,9 @@ impl PortError {
                 "raise -m in [eal] args, or nr_hugepages; or use smaller rings and fewer queues".into()
             }
             Self::Setup { .. } => {
-                "check queues, rx_ring, tx_ring and mtu of this [[port]] against the device".into()
+                "check queues, rx_ring, tx_ring and mtu of this [[port]] against the device, \
+                 and that the pool has buffers for all descriptors"
+                    .into()
             }
         }
     }

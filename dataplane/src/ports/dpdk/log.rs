@@ -12,6 +12,10 @@ use dpdk_sys as sys;
 /// Most lines kept; older ones are forgotten.
 const KEPT: usize = 512;
 
+/// What drivers report as an error or a warning and what is none here: that there are no secondary processes to
+/// talk to, and that the kernel has no traffic control for flow rules, which we never make.
+const HARMLESS: [&str; 5] = ["to secondary", "mp action callback", "multiq", "qdisc", "rte flow support"];
+
 /// How serious a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -114,8 +118,9 @@ pub(super) fn record(level: Level, text: &str) {
         if piece.ends_with('\n') {
             let text = unfinished.trim_end().to_owned();
             unfinished.clear();
+            let harmless = HARMLESS.iter().any(|words| text.contains(words));
             if !text.is_empty() {
-                buffer.push(LogLine { level, text });
+                buffer.push(LogLine { level: if harmless { Level::Info } else { level }, text });
             }
         }
     }
@@ -160,6 +165,10 @@ mod tests {
         record(Level::Error, "bus: failed\nEAL: cannot attach\n");
         assert_eq!(cause_since(start).as_deref(), Some("driver: no such interface"));
         assert_eq!(take().len(), 5);
+        let start = mark();
+        record(Level::Error, "tap_mp_req_on_rxtx(): Failed to send start req to secondary 95\n");
+        assert_eq!(cause_since(start), None, "is not an error to us");
+        assert_eq!(take().len(), 1);
         assert!(take().is_empty());
     }
 }

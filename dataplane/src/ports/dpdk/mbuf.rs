@@ -2,14 +2,14 @@
 
 use std::ffi::c_void;
 use std::fmt;
-use std::mem::{ManuallyDrop, offset_of};
+use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use dpdk_sys as sys;
 
 use super::cache;
-use crate::ports::{BURST, Burst, NoRoom, Packet, RxChecksum};
+use crate::ports::{Burst, NoRoom, Packet, RxChecksum};
 
 // The layout is part of DPDK's binary interface, the same from 22.11 to 25.11; what changes is in which
 // anonymous union a field is declared.
@@ -87,20 +87,29 @@ impl Mbuf {
     /// `mbuf` is a free mbuf out of a pool made by `rte_pktmbuf_pool_create`, and nobody else's.
     #[inline]
     pub(super) unsafe fn from_free(mbuf: NonNull<sys::rte_mbuf>) -> Self {
-        let raw = mbuf.as_ptr();
-        // SAFETY: - the mbuf is ours alone;
+        // SAFETY: as the caller promises.
+        unsafe { Self::empty(mbuf.as_ptr()) };
+        Self(mbuf)
+    }
+
+    /// Empties an mbuf that was just taken from its pool.
+    ///
+    /// # Safety
+    /// As [`from_free`](Self::from_free).
+    #[inline]
+    pub(super) unsafe fn empty(mbuf: *mut sys::rte_mbuf) {
+        // SAFETY: - the mbuf is the caller's alone;
         //         - a free mbuf has one reference, one segment and no next one, which need not be written
         //           (the second cache line stays untouched); its buffer holds the headroom, as the pool was
         //           made with room for it.
         unsafe {
-            rearm!(raw, data_off) = HEADROOM;
-            rearm!(raw, port) = u16::MAX;
-            (*raw).ol_flags &= sys::RTE_MBUF_F_EXTERNAL;
-            received!(raw, __bindgen_anon_1).packet_type = 0;
-            received!(raw, pkt_len) = 0;
-            received!(raw, data_len) = 0;
+            rearm!(mbuf, data_off) = HEADROOM;
+            rearm!(mbuf, port) = u16::MAX;
+            (*mbuf).ol_flags &= sys::RTE_MBUF_F_EXTERNAL;
+            received!(mbuf, __bindgen_anon_1).packet_type = 0;
+            received!(mbuf, pkt_len) = 0;
+            received!(mbuf, data_len) = 0;
         }
-        Self(mbuf)
     }
 
     /// Free bytes in front of the frame.
@@ -212,33 +221,24 @@ impl Drop for Mbuf {
     }
 }
 
-/// Gives all mbufs of a burst back to their pools. Cheaper than dropping them one by one.
+/// Gives all mbufs of a burst back to their pools: at once where they share one, which is cheaper than dropping
+/// them one by one.
 #[inline]
 pub fn free_bulk(burst: &mut Burst<Mbuf>) {
-    let mut objects: [*mut c_void; BURST] = [std::ptr::null_mut(); BURST];
-    let mut count = 0;
-    let mut of: Option<NonNull<sys::rte_mempool>> = None;
-    for mbuf in burst.drain(..) {
-        let mbuf = ManuallyDrop::new(mbuf);
-        let pool = mbuf.pool();
-        if pool.is_none() || !mbuf.is_plain() {
-            Mbuf::free_any(mbuf.raw());
-            continue;
+    let Some(pool) = burst.first().and_then(Mbuf::pool) else {
+        burst.clear();
+        return;
+    };
+    if burst.iter().all(|mbuf| mbuf.pool() == Some(pool) && mbuf.is_plain()) {
+        let len = burst.len();
+        // SAFETY: - the length is zero before the mbufs go, so they are not dropped again;
+        //         - all are plain mbufs of this pool, given up here (see `drop`); an Mbuf is a pointer.
+        unsafe {
+            burst.set_len(0);
+            cache::put(pool, burst.as_ptr().cast(), len);
         }
-        if pool != of {
-            if let Some(of) = of {
-                // SAFETY: `objects` holds `count` plain mbufs of this pool, given up above (see `drop`).
-                unsafe { cache::put(of, objects.as_ptr(), count) };
-            }
-            (of, count) = (pool, 0);
-        }
-        objects[count] = mbuf.raw().cast();
-        count += 1;
     }
-    if let Some(of) = of {
-        // SAFETY: as above.
-        unsafe { cache::put(of, objects.as_ptr(), count) };
-    }
+    burst.clear();
 }
 
 impl Packet for Mbuf {

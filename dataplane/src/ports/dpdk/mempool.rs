@@ -10,7 +10,7 @@ use super::eal::Eal;
 use super::error::{self, PoolError};
 use super::mbuf::Mbuf;
 use super::{cache, log, per_lcore};
-use crate::ports::{BURST, Burst};
+use crate::ports::Burst;
 
 /// Mbufs that an lcore keeps at hand, in a pool that is large enough: eight bursts.
 const CACHE: u32 = 256;
@@ -19,7 +19,8 @@ const CACHE: u32 = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// How many mbufs. Enough are: all descriptors of all queues, and for each thread that uses the pool
-    /// 512 (one and a half caches, and a burst in hand). One less than a power of two wastes least.
+    /// 512 (one and a half caches, and a burst in hand). One less than a power of two wastes least. A thousand
+    /// take 2.4 MiB; without hugepages 4 MiB.
     pub mbufs: u32,
     /// Bytes for the frame in each, without the headroom of 128.
     pub data_room_bytes: u16,
@@ -107,16 +108,19 @@ impl Mempool {
     #[must_use]
     pub fn alloc_bulk(&self, burst: &mut Burst<Mbuf>, count: usize) -> bool {
         let count = count.min(burst.remaining_capacity());
-        let mut objects = [std::ptr::null_mut(); BURST];
-        // SAFETY: the pool is live; there is room for a burst.
-        if !unsafe { cache::get(self.pool, objects.as_mut_ptr(), count) } {
-            return false;
-        }
-        for object in objects[..count].iter().filter_map(|&object| NonNull::new(object.cast())) {
-            // SAFETY: a free object of a pool of mbufs, now ours.
-            let mbuf = unsafe { Mbuf::from_free(object) };
-            // Cannot fail: `count` fits.
-            let _ = burst.try_push(mbuf);
+        let len = burst.len();
+        // SAFETY: - the pool is live; behind the burst's `len` there is room for `count` mbufs, each a pointer;
+        //         - on success these are free objects of a pool of mbufs, now ours, and each is emptied before
+        //           the burst's length covers it.
+        unsafe {
+            let behind = burst.as_mut_ptr().add(len);
+            if !cache::get(self.pool, behind.cast(), count) {
+                return false;
+            }
+            for index in 0..count {
+                Mbuf::empty(*behind.add(index).cast());
+            }
+            burst.set_len(len + count);
         }
         true
     }
@@ -138,6 +142,9 @@ impl PoolConfig {
     /// Memory that the pool takes, about.
     fn bytes(&self) -> u64 {
         let each = size_of::<sys::rte_mbuf>() as u64 + 64 + u64::from(self.data_room_bytes) + 128;
-        u64::from(self.mbufs) * each
+        // SAFETY: EAL is started.
+        let hugepages = unsafe { sys::rte_eal_has_hugepages() } != 0;
+        // A buffer must not cross the end of a page: of small pages each takes its own.
+        u64::from(self.mbufs) * if hugepages { each } else { each.next_multiple_of(4096) }
     }
 }

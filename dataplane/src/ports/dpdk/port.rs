@@ -64,7 +64,8 @@ pub struct Capabilities {
     pub scatter: bool,
     /// The port receives what is addressed to others.
     pub promiscuous: bool,
-    /// The port receives all multicast, which neighbour discovery needs.
+    /// The port receives all multicast, which neighbour discovery needs. Where it cannot (AF_PACKET on a NIC that
+    /// filters), ask for `promiscuous`.
     pub all_multicast: bool,
     /// Descriptors of each receive queue.
     pub rx_ring: u16,

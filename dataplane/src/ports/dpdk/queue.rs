@@ -71,6 +71,9 @@ impl Queue for DpdkQueue {
     #[inline]
     fn receive(&mut self, burst: &mut Burst<Mbuf>) {
         let (start, room) = (burst.len(), burst.remaining_capacity());
+        if room == 0 {
+            return;
+        }
         // SAFETY: - `self` keeps the port started, so its entry is filled and does not change, and
         //           `rxq.data` has this queue;
         //         - the function writes at most `room` pointers to mbufs, which become ours, behind the
@@ -88,6 +91,9 @@ impl Queue for DpdkQueue {
     #[inline]
     fn transmit(&mut self, burst: &mut Burst<Mbuf>) {
         let len = burst.len();
+        if len == 0 {
+            return;
+        }
         // SAFETY: - as in `receive`, for the transmit side;
         //         - the function takes the first `sent` mbufs and leaves the others alone;
         //         - the length is zero before their bits are moved, so none is dropped or owned twice.
