@@ -169,6 +169,7 @@ impl Builder {
         Ok(Tables {
             generation: Generation(self.generation),
             lookup: VipLookup::new(&services),
+            vip_addresses: services.iter().map(|(service, _)| service.address).collect(),
             vips: vips.into_boxed_slice(),
             nat: servers.iter().flatten().any(|server| server.nat),
             servers: servers.into_boxed_slice(),

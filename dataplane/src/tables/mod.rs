@@ -16,7 +16,7 @@ pub mod server;
 pub mod spec;
 pub mod vip;
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 pub use builder::Builder;
 use ipc::id::{Generation, PortId, ServerId, VipId};
@@ -49,6 +49,8 @@ pub struct Tables {
     pub generation: Generation,
     /// Finds the VIP of a packet.
     pub lookup: VipLookup,
+    /// Every VIP's address.
+    pub vip_addresses: HashSet<IpAddr>,
     /// All VIPs, by [`VipId`].
     pub vips: Box<[Option<Vip>]>,
     /// All server slots, by [`ServerId`]; `None`: not in use.
@@ -82,8 +84,7 @@ impl Tables {
 
     /// Whether `address` is one that we answer for on `port`: the port's own, or a VIP's.
     pub fn answers_for(&self, port: PortId, address: IpAddr) -> bool {
-        self.ports[port.index()].addresses.contains(&address)
-            || self.vips.iter().flatten().any(|vip| vip.service.address == address)
+        self.ports[port.index()].addresses.contains(&address) || self.vip_addresses.contains(&address)
     }
 
     /// The way towards `destination`.

@@ -1,4 +1,13 @@
 //! The parts of the `weir` binary.
+//!
+//! [`run`] wires them: [`config`] says what is wanted, [`control`] turns it into table generations and
+//! [`metrics`] tells what happens.
 
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod decap;
+pub mod error;
+pub mod metrics;
+pub mod run;
+pub mod spec;

@@ -1,3 +1,51 @@
 //! The binary `weir`.
 
-fn main() {}
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use weir::{
+    cli::{Cli, Command, LogFormat},
+    config, decap,
+    error::{EXIT_CONFIG, EXIT_ENVIRONMENT},
+    run,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.log_format);
+    match cli.command {
+        Command::Run { config } => {
+            run::run(&config).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+        }
+        Command::Check { config } => {
+            let checked = config::check(&config);
+            print(&checked.text);
+            ExitCode::from(if checked.usable { 0 } else { EXIT_CONFIG })
+        }
+        Command::Decap(args) => match decap::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(EXIT_ENVIRONMENT)
+            }
+        },
+    }
+}
+
+/// Logs to standard error; what is logged is chosen by `WEIR_LOG` (default: info).
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

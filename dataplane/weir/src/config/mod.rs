@@ -75,7 +75,7 @@ fn read(report: &Report<'_>, text: &str) -> Config {
     let (root, _) = DeTable::parse_recoverable(text);
     let top = TableReader::top(report, root.get_ref());
     let eal = sections::process::eal(&top);
-    let ports = sections::port::ports(&top);
+    let ports = sections::port::ports(&top, &eal);
     let neighbors = sections::neighbor::neighbors(&top, &ports);
     let tunnel = sections::tunnel::tunnel(&top, &ports);
     let flow_table = sections::process::flow_table(&top);

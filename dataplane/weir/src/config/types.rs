@@ -51,7 +51,7 @@ pub struct Port {
     pub gateways: Vec<IpAddr>,
     /// The MAC address to use instead of the device's own.
     pub mac: Option<Mac>,
-    /// Queue pairs; `None`: one for each worker.
+    /// Queue pairs; `None`: one for each worker. Equal to the number of [`Eal::lcores`] if both are given.
     pub queues: Option<u16>,
     /// Descriptors of one receive queue.
     pub rx_ring: u16,

@@ -111,6 +111,29 @@ pub(super) fn cpu_list(text: &str) -> Result<Vec<u16>, Wrong> {
     Ok(cpus)
 }
 
+/// EAL arguments that Weir writes itself; `ports::dpdk` refuses them too.
+const OUR_ARGUMENTS: [&str; 7] = ["--lcores", "--main-lcore", "--proc-type", "-l", "-c", "-S", "-s"];
+
+/// An EAL argument that may be passed on.
+pub(super) fn eal_argument(text: &str) -> Result<String, Wrong> {
+    if text.contains('\0') {
+        return wrong("an argument cannot hold a zero byte", "write it without \\u0000");
+    }
+    let is = |name: &&&str| match text.strip_prefix(**name) {
+        Some(rest) if name.starts_with("--") => rest.is_empty() || rest.starts_with('='),
+        // A short option may have its value in the same word.
+        Some(_) => true,
+        None => false,
+    };
+    match OUR_ARGUMENTS.iter().find(is) {
+        Some(name) => wrong(
+            format!("{name} is an argument that Weir writes itself"),
+            "leave it and its value out; lcores = \"1-4\" says which CPUs the workers get",
+        ),
+        None => Ok(text.into()),
+    }
+}
+
 /// An address that packets can be sent to.
 pub(super) fn host_address(text: &str) -> Result<IpAddr, Wrong> {
     let Ok(address) = text.parse::<IpAddr>() else {
@@ -162,7 +185,7 @@ pub(super) fn vip_address(text: &str) -> Result<IpAddr, Wrong> {
 /// A PCI address, or a DPDK vdev string.
 pub(super) fn device(text: &str) -> Result<String, Wrong> {
     let name = text.split(',').next().unwrap_or_default();
-    if name.is_empty() || text.contains(char::is_whitespace) {
+    if name.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return wrong(
             format!("{text:?} is not a device"),
             "write a PCI address like \"0000:3b:00.0\", or a vdev string without spaces like \"net_tap0,iface=tap0\"",

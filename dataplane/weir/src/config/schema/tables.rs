@@ -87,8 +87,8 @@ pub const TABLES: &[Table] = &[
         keys: &[
             key("args", Kind::Texts("EAL arguments"), Value("[]"), r#"["--no-huge", "-m", "256"]"#,
                 "Further EAL arguments, passed on as they are."),
-            key("lcores", Kind::Text("a list of CPUs"), Derived("as `args` say"), r#""1-4,6""#,
-                "The CPUs of the workers, one worker on each."),
+            key("lcores", Kind::Text("a list of CPUs"), Derived("every CPU that Weir may use but the first"), r#""1-4,6""#,
+                "The CPUs of the workers, one worker on each; the other threads stay off these."),
         ],
     },
     Table {
@@ -106,7 +106,7 @@ pub const TABLES: &[Table] = &[
             key("mac", Kind::Text("a MAC address"), Derived("the device's own"), r#""02:00:00:00:00:01""#,
                 "The MAC address to use instead of the device's own."),
             key("queues", int(1, 64), Derived("the number of workers"), "4",
-                "Queue pairs."),
+                "Queue pairs; each worker polls one of every port, so no other number than that of the workers."),
             key("rx_ring", int(64, 16384), Value("1024"), "1024",
                 "Descriptors of one receive queue."),
             key("tx_ring", int(64, 16384), Value("1024"), "1024",

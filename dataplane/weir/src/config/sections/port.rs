@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::super::diagnostic::{Report, Span};
 use super::super::reader::{At, TableReader};
-use super::super::types::Port;
+use super::super::types::{Eal, Port};
 use super::super::values;
 
 /// The ports of the file.
@@ -44,7 +44,7 @@ struct Seen {
     gateways: HashMap<bool, (IpAddr, Span)>,
 }
 
-pub(in super::super) fn ports(top: &TableReader<'_>) -> Ports {
+pub(in super::super) fn ports(top: &TableReader<'_>, eal: &Eal) -> Ports {
     let report = top.report;
     let errors_before = report.errors();
     let tables = top.tables("port");
@@ -57,13 +57,13 @@ pub(in super::super) fn ports(top: &TableReader<'_>) -> Ports {
     }
     let mut seen = Seen::default();
     let list: Vec<Port> =
-        tables.iter().enumerate().map(|(index, table)| port(index, table, &mut seen)).collect();
+        tables.iter().enumerate().map(|(index, table)| port(index, table, eal, &mut seen)).collect();
     let ids = (0..=u16::MAX).map(PortId);
     let routes = Routes::new(ids.zip(&list).map(|(id, p)| (id, &p.addresses[..], &p.gateways[..])));
     Ports { list, routes, sound: report.errors() == errors_before }
 }
 
-fn port(index: usize, table: &TableReader<'_>, seen: &mut Seen) -> Port {
+fn port(index: usize, table: &TableReader<'_>, eal: &Eal, seen: &mut Seen) -> Port {
     let report = table.report;
     let device = table.parsed("device", values::device);
     if let Some(device) = &device {
@@ -94,7 +94,7 @@ fn port(index: usize, table: &TableReader<'_>, seen: &mut Seen) -> Port {
         addresses: addresses.into_iter().map(|a| a.value).collect(),
         gateways: gateways.into_iter().map(|g| g.value).collect(),
         mac: table.parsed("mac", values::mac).map(|m| m.value),
-        queues: table.integer("queues").map(|q| q.value),
+        queues: queues(table, eal),
         rx_ring: table.integer("rx_ring").map_or(0, |n| n.value),
         tx_ring: table.integer("tx_ring").map_or(0, |n| n.value),
         mtu: table.integer("mtu").map_or(0, |n| n.value),
@@ -102,6 +102,19 @@ fn port(index: usize, table: &TableReader<'_>, seen: &mut Seen) -> Port {
     };
     table.finish();
     port
+}
+
+fn queues(table: &TableReader<'_>, eal: &Eal) -> Option<u16> {
+    let queues = table.integer::<u16>("queues")?;
+    let workers = eal.lcores.as_ref().map(Vec::len);
+    if let Some(workers) = workers.filter(|w| *w != usize::from(queues.value)) {
+        table.report.error_across(
+            &queues.span,
+            format!("queues is {}, and lcores asks for {workers} workers", queues.value),
+            format!("write queues = {workers}, or leave it out: each worker polls one queue of every port"),
+        );
+    }
+    Some(queues.value)
 }
 
 fn addresses(table: &TableReader<'_>, seen: &mut Seen) -> Vec<At<IpNet>> {

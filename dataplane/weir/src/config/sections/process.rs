@@ -8,26 +8,10 @@ use super::super::values;
 
 pub(in super::super) fn eal(top: &TableReader<'_>) -> Eal {
     let table = top.table("eal");
-    let args = table.parsed_all("args", |arg| Ok(arg.to_string()));
+    let args = table.parsed_all("args", values::eal_argument);
     let lcores = table.parsed("lcores", values::cpu_list);
-    if lcores.is_some() {
-        for arg in args.iter().filter(|a| chooses_cores(&a.value)) {
-            table.report.error_across(
-                &arg.span,
-                format!("{:?} chooses the CPUs a second time, beside lcores", arg.value),
-                "leave it out: lcores says which CPUs the workers get",
-            );
-        }
-    }
     table.finish();
     Eal { args: args.into_iter().map(|a| a.value).collect(), lcores: lcores.map(|l| l.value) }
-}
-
-/// Whether an EAL argument is one of `-l LIST`, `-c MASK` and `--lcores`, also with its value attached.
-fn chooses_cores(arg: &str) -> bool {
-    let value_follows = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_hexdigit());
-    arg.starts_with("--lcores")
-        || ["-l", "-c"].iter().any(|flag| arg.strip_prefix(flag).is_some_and(value_follows))
 }
 
 pub(in super::super) fn flow_table(top: &TableReader<'_>) -> FlowTable {

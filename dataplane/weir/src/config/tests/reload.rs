@@ -45,7 +45,7 @@ fn what_needs_a_restart_is_named_with_both_values() {
         ("0000:3b:00.0", "0000:3b:00.1", "device cannot change from 0000:3b:00.0 to 0000:3b:00.1"),
         ("\"lan\"", "\"wan\"", "[[port]] \"lan\": name cannot change from lan to wan"),
         ("192.0.2.2/24", "192.0.2.3/24", "address cannot change from [192.0.2.2/24, 2001:db8::2/64]"),
-        ("\"1-4\"", "\"1-2\"", "[eal] lcores cannot change from [1, 2, 3, 4] to [1, 2]"),
+        ("\"1-4\"", "\"5-8\"", "[eal] lcores cannot change from [1, 2, 3, 4] to [5, 6, 7, 8]"),
         ("\"256\"", "\"512\"", "[eal] args cannot change from [--no-huge, -m, 256] to [--no-huge, -m, 512]"),
         ("1048576", "2048", "[flow_table] entries_per_lcore cannot change from 1048576 to 2048"),
         ("127.0.0.1:9400", "off", "[metrics] listen cannot change from 127.0.0.1:9400 to off"),

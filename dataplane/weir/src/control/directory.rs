@@ -1,0 +1,124 @@
+//! What identifiers are called: names of VIPs and servers for metrics and people.
+
+use std::collections::HashMap;
+
+use dataplane::{
+    tables::{Builder, Tables, builder::ServerKey, server::ServerState, vip::Service},
+    worker::Handle,
+};
+use ipc::id::{ServerId, VipId};
+
+use crate::{
+    config::{Config, Encap, Server, Vip},
+    spec,
+};
+
+/// A VIP's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VipLabel {
+    /// Its identifier.
+    pub id: VipId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether the configuration still has it; a removed one may have flows left.
+    pub configured: bool,
+}
+
+/// A server's name and what it is set to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerLabel {
+    /// Its identifier.
+    pub id: ServerId,
+    /// The name of its VIP.
+    pub vip: String,
+    /// Its address, with its port under NAT.
+    pub name: String,
+    /// Its weight in force; zero when it takes no new flows.
+    pub weight: f64,
+    /// Its state in force.
+    pub state: ServerState,
+    /// Whether the configuration still has it; a removed one may have flows left.
+    pub configured: bool,
+    /// Packets, bytes and flows that its slot had counted, over all lcores, before the slot was its own.
+    pub base: [u64; 3],
+}
+
+/// All VIPs and servers that workers may know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Directory {
+    /// By name of the configuration, removed ones last.
+    pub vips: Vec<VipLabel>,
+    /// By VIP and in the order of the configuration, removed ones last.
+    pub servers: Vec<ServerLabel>,
+    names: HashMap<Service, String>,
+    bases: HashMap<ServerId, (ServerKey, [u64; 3])>,
+}
+
+impl Directory {
+    /// Brings the names up to date with a new generation.
+    pub fn update(&mut self, config: &Config, builder: &Builder, tables: &Tables, workers: &[Handle]) {
+        let order: HashMap<Service, usize> =
+            config.vips.iter().enumerate().map(|(at, vip)| (spec::service(vip), at)).collect();
+        self.names.extend(config.vips.iter().map(|vip| (spec::service(vip), vip.name.clone())));
+        let known: HashMap<Service, VipId> = builder.vips().map(|(id, &service)| (service, id)).collect();
+        self.names.retain(|service, _| known.contains_key(service));
+
+        let place = |service: &Service| order.get(service).copied().unwrap_or(usize::MAX);
+        let mut vips: Vec<_> = known.iter().collect();
+        vips.sort_by_key(|(service, id)| (place(service), **id));
+        self.vips = vips
+            .into_iter()
+            .map(|(service, &id)| VipLabel {
+                id,
+                name: self.names.get(service).cloned().unwrap_or_default(),
+                configured: order.contains_key(service),
+            })
+            .collect();
+
+        let keys: HashMap<ServerId, ServerKey> = builder.servers().map(|(id, &key)| (id, key)).collect();
+        self.bases.retain(|id, (key, _)| keys.get(id) == Some(key));
+        for (&id, &key) in &keys {
+            self.bases.entry(id).or_insert_with(|| (key, counted(id, workers)));
+        }
+        let mut ids: Vec<_> = keys.iter().collect();
+        ids.sort_by_key(|(id, key)| (place(&key.service), **id));
+        self.servers = ids
+            .into_iter()
+            .map(|(&id, key)| {
+                let wanted = order.get(&key.service).and_then(|&vip| wanted(&config.vips[vip], key));
+                let state = tables.server(id).map_or(ServerState::Draining, |server| server.state);
+                let weight =
+                    wanted.filter(|_| state == ServerState::Active).map_or(0.0, |server| server.weight);
+                ServerLabel {
+                    id,
+                    vip: self.names.get(&key.service).cloned().unwrap_or_default(),
+                    name: key.port.map_or_else(
+                        || key.address.to_string(),
+                        |port| std::net::SocketAddr::new(key.address, port).to_string(),
+                    ),
+                    weight,
+                    state,
+                    configured: wanted.is_some(),
+                    base: self.bases.get(&id).map_or([0; 3], |(_, base)| *base),
+                }
+            })
+            .collect();
+    }
+}
+
+/// What the slot has counted up to now, over all lcores.
+fn counted(id: ServerId, workers: &[Handle]) -> [u64; 3] {
+    workers.iter().fold([0; 3], |sum, worker| {
+        let server = worker.counters.server(id);
+        [sum[0] + server.packets.get(), sum[1] + server.bytes.get(), sum[2] + server.created.get()]
+    })
+}
+
+/// The server that `key` means among those of its VIP.
+fn wanted<'a>(vip: &'a Vip, key: &ServerKey) -> Option<&'a Server> {
+    let nat = vip.encap == Encap::Nat;
+    let mut servers = vip.servers.iter();
+    servers.find(|server| {
+        nat == key.nat && server.address == key.address && server.port.filter(|_| nat) == key.port
+    })
+}

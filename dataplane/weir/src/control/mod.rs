@@ -1,0 +1,235 @@
+//! The control thread: builds and publishes generations, resolves neighbours, takes new configurations.
+//!
+//! It never touches a packet. Workers send it news through their queues; it answers with frames to
+//! transmit and with new generations, which take effect without a lock.
+
+mod directory;
+mod neighbors;
+
+use std::net::IpAddr;
+
+use dataplane::{
+    pipeline::Notice,
+    tables::{
+        Builder, Tables,
+        builder::BuildError,
+        route::{NextHop, Routes},
+        server::{Hop, ServerState},
+        spec::Spec,
+    },
+    time::Nanos,
+    wire::{Mac, arp::Arp, ndp},
+    worker::{Handle, InjectedFrame},
+};
+use ipc::{
+    id::{PortId, ServerId},
+    snapshot::{self, Publisher, Reader},
+};
+
+pub use self::directory::{Directory, ServerLabel, VipLabel};
+use self::neighbors::NeighborCache;
+use crate::{config::Config, spec};
+
+/// Between two looks for server slots that nothing refers to any more.
+const RELEASE_EVERY_NANOS: u64 = 1_000_000_000;
+
+/// What the control thread owns.
+#[derive(Debug)]
+pub struct Control {
+    config: Config,
+    macs: Vec<Mac>,
+    spec: Spec,
+    builder: Builder,
+    routes: Routes,
+    neighbors: NeighborCache,
+    publisher: Publisher<Tables>,
+    workers: Vec<Handle>,
+    directory: Directory,
+    released: Nanos,
+}
+
+impl Control {
+    /// Builds the first generation; returns a reader of the generations for each of `workers` workers.
+    ///
+    /// `macs` are the Ethernet addresses of the ports, in the order of the configuration.
+    pub fn new(
+        config: Config,
+        macs: Vec<Mac>,
+        workers: usize,
+        now: Nanos,
+    ) -> Result<(Self, Vec<Reader<Tables>>), BuildError> {
+        let spec = spec::from_config(&config, &macs);
+        let mut builder = Builder::default();
+        let mut neighbors = NeighborCache::default();
+        let routes = routes(&spec);
+        configure_neighbors(&mut neighbors, &config, &spec, &routes, now);
+        neighbors.take_changed();
+        let tables = builder.build(&spec, &neighbors.table())?;
+        let mut directory = Directory::default();
+        directory.update(&config, &builder, &tables, &[]);
+        let (publisher, readers) = snapshot::channel(Box::new(tables), workers);
+        let control = Self {
+            config,
+            macs,
+            spec,
+            builder,
+            routes,
+            neighbors,
+            publisher,
+            workers: Vec::new(),
+            directory,
+            released: now,
+        };
+        Ok((control, readers))
+    }
+
+    /// Takes the workers' handles, once they exist.
+    pub fn attach(&mut self, workers: Vec<Handle>) {
+        self.workers = workers;
+    }
+
+    /// One round: hears the workers' news, asks for neighbours, publishes what changed, frees what is retired.
+    pub fn tick(&mut self, now: Nanos) {
+        self.hear(now);
+        for hop in self.neighbors.questions(now) {
+            self.ask(hop);
+        }
+        if self.neighbors.take_changed() {
+            self.publish();
+        }
+        self.publisher.reclaim();
+        if now.0.saturating_sub(self.released.0) > RELEASE_EVERY_NANOS {
+            self.released = now;
+            self.release();
+        }
+    }
+
+    /// Takes a new configuration, whole or not at all: on an error nothing has changed.
+    ///
+    /// The caller has made sure that `config` changes nothing that only a restart can change.
+    pub fn reload(&mut self, config: Config, now: Nanos) -> Result<(), BuildError> {
+        let spec = spec::from_config(&config, &self.macs);
+        let tables = self.builder.build(&spec, &self.neighbors.table())?;
+        self.config = config;
+        self.spec = spec;
+        self.directory.update(&self.config, &self.builder, &tables, &self.workers);
+        self.publisher.publish(Box::new(tables));
+        configure_neighbors(&mut self.neighbors, &self.config, &self.spec, &self.routes, now);
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The generation in force.
+    pub fn tables(&self) -> &Tables {
+        self.publisher.current()
+    }
+
+    /// Names of VIPs and servers for people and metrics, with their state in this generation.
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Whether every worker works with the newest generation.
+    pub fn settled(&self) -> bool {
+        self.publisher.settled()
+    }
+
+    /// VIPs that no active server can be reached for, by name.
+    pub fn unreachable_vips(&self) -> impl Iterator<Item = &str> {
+        let tables = self.tables();
+        self.directory.vips.iter().filter(move |vip| vip.configured).filter_map(move |vip| {
+            let mut servers = tables.servers.iter().flatten().filter(|server| server.vip == vip.id);
+            let reachable = servers
+                .any(|server| server.state == ServerState::Active && matches!(server.hop, Hop::Link(_)));
+            (!reachable).then_some(vip.name.as_str())
+        })
+    }
+
+    /// Servers and gateways that do not answer ARP or NDP.
+    pub fn unresolved(&self) -> impl Iterator<Item = IpAddr> {
+        self.neighbors.missing()
+    }
+
+    fn hear(&mut self, now: Nanos) {
+        for worker in &self.workers {
+            while let Some(notice) = worker.next_notice() {
+                match notice {
+                    Notice::Wanted(hop) => self.neighbors.want(hop, now),
+                    Notice::Seen { port, address, mac } if self.routes.is_on_link(port, address) => {
+                        self.neighbors.seen(NextHop { port, address }, mac, now);
+                    }
+                    Notice::Seen { .. } => {} // not on that link: a mistake or an attempt
+                }
+            }
+        }
+    }
+
+    /// Asks who has the address of `hop`, from our own address in that prefix.
+    fn ask(&self, hop: NextHop) {
+        let port = &self.spec.ports[hop.port.index()];
+        let source =
+            port.addresses.iter().find(|prefix| prefix.contains(&hop.address)).map(ipnet::IpNet::addr);
+        let frame = match (source, hop.address) {
+            (Some(IpAddr::V4(source)), IpAddr::V4(target)) => {
+                InjectedFrame::new(hop.port, &Arp::request_frame(port.mac, source, target))
+            }
+            (Some(IpAddr::V6(source)), IpAddr::V6(target)) => {
+                InjectedFrame::new(hop.port, &ndp::solicitation_frame(port.mac, source, target))
+            }
+            _ => None,
+        };
+        if let (Some(frame), Some(worker)) = (frame, self.workers.first()) {
+            worker.inject(frame); // lost when the worker is far behind: asked again in a moment
+        }
+    }
+
+    /// Publishes a generation of the same configuration with what is known of the neighbours now.
+    fn publish(&mut self) {
+        match self.builder.build(&self.spec, &self.neighbors.table()) {
+            Ok(tables) => {
+                self.directory.update(&self.config, &self.builder, &tables, &self.workers);
+                self.publisher.publish(Box::new(tables));
+            }
+            Err(error) => tracing::error!(%error, "the tables stay as they are"),
+        }
+    }
+
+    /// Gives up the slots of removed servers that no flow refers to any more.
+    fn release(&mut self) {
+        if !self.publisher.settled() {
+            return;
+        }
+        let workers = &self.workers;
+        let unused =
+            |id: ServerId| workers.iter().all(|worker| worker.counters.server(id).entries.get() == 0);
+        let before = self.builder.servers().count();
+        self.builder.release(&self.spec, unused);
+        if self.builder.servers().count() != before {
+            self.publish();
+        }
+    }
+}
+
+fn routes(spec: &Spec) -> Routes {
+    let ports = (0u16..).map(PortId).zip(&spec.ports);
+    Routes::new(ports.map(|(id, port)| (id, &port.addresses[..], &port.gateways[..])))
+}
+
+/// Tells the cache the static entries and what is always needed: gateways and the ways to all servers.
+fn configure_neighbors(cache: &mut NeighborCache, config: &Config, spec: &Spec, routes: &Routes, now: Nanos) {
+    let fixed = config
+        .neighbors
+        .iter()
+        .filter_map(|neighbor| Some((routes.next_hop(neighbor.address)?, neighbor.mac)));
+    let gateways = (0u16..)
+        .map(PortId)
+        .zip(&spec.ports)
+        .flat_map(|(port, spec)| spec.gateways.iter().map(move |&address| NextHop { port, address }));
+    let servers =
+        spec.vips.iter().flat_map(|vip| &vip.servers).filter_map(|server| routes.next_hop(server.address));
+    cache.configure(fixed, gateways.chain(servers), now);
+}

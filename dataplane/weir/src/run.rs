@@ -1,0 +1,394 @@
+//! `weir run`: opens the ports, starts the workers, and is the control thread.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use dataplane::{
+    ports::dpdk::{DpdkQueue, Eal, EalConfig, Mempool, PoolConfig, Port, PortConfig, WorkerHandle},
+    tables::{Tables, hash::HashKey},
+    time::Clock,
+    wire::Mac,
+    worker::{Handle, Parts, Worker},
+};
+use ipc::{id::LcoreId, snapshot::Reader};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::{
+    config::{Config, ConfigErrors},
+    control::Control,
+    error::{EXIT_CONFIG, Failure},
+    metrics::{self, Source, Status},
+};
+
+/// Between two rounds of the control thread.
+const ROUND: Duration = Duration::from_millis(1);
+
+/// Rounds between two looks at what changes slowly: links, device counters, names.
+const STATUS_ROUNDS: u32 = 100;
+
+/// Mbufs that a worker may hold: its pool cache, a burst per direction and packets that wait.
+const MBUFS_PER_WORKER: u32 = 1024;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// Errors: the configuration is wrong, the machine does not allow it, or a worker ended by itself.
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let config = load(path)?;
+    let signals = Signals::register()?;
+    let cpus = Cpus::choose(config.eal.lcores.as_deref())?;
+    let eal = start_eal(&config, &cpus)?;
+    let pool = make_pool(&eal, &config, cpus.workers.len())?;
+    let (ports, queues) = open_ports(&eal, &config, &pool, cpus.workers.len())?;
+
+    let clock = Clock::start();
+    let macs = ports.iter().map(|port| Mac(port.mac())).collect();
+    let flow_capacity = config.flow_table.entries_per_lcore;
+    let listen = config.metrics.listen;
+    let (mut control, readers) =
+        Control::new(config, macs, cpus.workers.len(), clock.now()).map_err(|error| Failure {
+            cause: error.to_string(),
+            remedy: "take VIPs or servers out of the configuration".into(),
+            code: EXIT_CONFIG,
+        })?;
+    let (workers, handles) = build_workers(queues, readers, flow_capacity, clock)?;
+    control.attach(handles.clone());
+    let source = Arc::new(Source::new(handles.clone()));
+    if let Some(listen) = listen {
+        let address = metrics::serve(listen, Arc::clone(&source)).map_err(|error| {
+            Failure::environment(
+                format!("cannot listen for metrics on {listen}: {error}"),
+                "choose another address with [metrics] listen, or turn metrics off with listen = \"off\"",
+            )
+        })?;
+        tracing::info!(%address, "serving metrics");
+    }
+    let ended = Arc::new(AtomicBool::new(false));
+    let running = launch(&eal, workers, &ended)?;
+    tracing::info!(workers = running.len(), ports = ports.len(), "running");
+    for line in eal.take_log() {
+        tracing::debug!(target: "dpdk", "{}", line.text);
+    }
+
+    let outcome = control_loop(&mut control, path, &ports, &source, &signals, &ended, clock);
+    for handle in &handles {
+        handle.stop();
+    }
+    let mut joined = Ok(());
+    for worker in running {
+        if let Err(panic) = worker.join() {
+            joined = Err(Failure::internal(panic));
+        }
+    }
+    report_law(&source);
+    outcome.and(joined)
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    match Config::load(path) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(loaded.config)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            Err(Failure { cause: String::new(), remedy: String::new(), code: EXIT_CONFIG })
+        }
+    }
+}
+
+/// What the signals have asked for.
+struct Signals {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn register() -> Result<Self, Failure> {
+        let signals = Self { stop: Arc::default(), reload: Arc::default() };
+        for (signal, flag) in [(SIGTERM, &signals.stop), (SIGINT, &signals.stop), (SIGHUP, &signals.reload)] {
+            signal_hook::flag::register(signal, Arc::clone(flag)).map_err(|error| {
+                Failure::environment(
+                    format!("cannot handle signal {signal}: {error}"),
+                    "start weir from a service manager or a shell",
+                )
+            })?;
+        }
+        Ok(signals)
+    }
+}
+
+/// Which CPUs packet loops run on, and which the other threads.
+#[derive(Debug, PartialEq, Eq)]
+struct Cpus {
+    workers: Vec<usize>,
+    others: Vec<usize>,
+}
+
+impl Cpus {
+    /// The configured workers, else every CPU we may use but the first; the other threads stay off them
+    /// where there is a CPU to spare.
+    fn choose(configured: Option<&[u16]>) -> Result<Self, Failure> {
+        let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).map_err(|error| {
+            Failure::environment(
+                format!("cannot read the CPUs we may use: {error}"),
+                "check the container's limits",
+            )
+        })?;
+        let count = nix::sched::CpuSet::count();
+        let allowed: Vec<usize> = (0..count).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
+        Ok(Self::split(configured, &allowed))
+    }
+
+    fn split(configured: Option<&[u16]>, allowed: &[usize]) -> Self {
+        let workers: Vec<usize> = match configured {
+            Some(cpus) => cpus.iter().map(|&cpu| usize::from(cpu)).collect(),
+            None if allowed.len() > 1 => allowed[1..].to_vec(),
+            None => allowed.to_vec(),
+        };
+        let mut others: Vec<usize> = allowed.iter().copied().filter(|cpu| !workers.contains(cpu)).collect();
+        if others.is_empty() {
+            others = allowed.to_vec();
+        }
+        Self { workers, others }
+    }
+}
+
+fn start_eal(config: &Config, cpus: &Cpus) -> Result<Eal, Failure> {
+    let devices = config.ports.iter().map(|port| &port.device);
+    let eal = EalConfig {
+        main_cpus: cpus.others.clone(),
+        worker_cpus: cpus.workers.clone(),
+        args: config.eal.args.clone(),
+        pci_devices: devices.filter(|device| is_pci(device)).cloned().collect(),
+    };
+    Eal::init(&eal).map_err(|error| Failure::environment(&error, error.remedy()))
+}
+
+/// Whether a device is a PCI address, `0000:3b:00.0` or `3b:00.0`, rather than a vdev string.
+fn is_pci(device: &str) -> bool {
+    let address = device.split(',').next().unwrap_or_default();
+    let fields: Vec<&str> = address.split([':', '.']).collect();
+    (3..=4).contains(&fields.len()) && fields.iter().all(|field| u32::from_str_radix(field, 16).is_ok())
+}
+
+/// One pool for all ports: every descriptor may hold an mbuf, and every worker some.
+fn make_pool(eal: &Eal, config: &Config, workers: usize) -> Result<Mempool, Failure> {
+    let workers = workers as u32;
+    let per_queue = |port: &crate::config::Port| u32::from(port.rx_ring) + u32::from(port.tx_ring);
+    let rings: u32 = config.ports.iter().map(|port| per_queue(port) * workers).sum();
+    let mbufs = (rings + workers * MBUFS_PER_WORKER).next_power_of_two() - 1;
+    let mtu = config.ports.iter().map(|port| port.mtu).max().unwrap_or(1500);
+    // A frame of the largest MTU with its VLAN tags in one segment, so that NAT and tunnels see all of it.
+    let data_room_bytes = (mtu + 64).max(2048);
+    Mempool::new(eal, &PoolConfig { mbufs, data_room_bytes, numa_node: None })
+        .map_err(|error| Failure::environment(&error, error.remedy()))
+}
+
+/// Opens all ports; returns the queues that each worker gets, one of every port.
+fn open_ports(
+    eal: &Eal,
+    config: &Config,
+    pool: &Mempool,
+    workers: usize,
+) -> Result<(Vec<Port>, Vec<Vec<DpdkQueue>>), Failure> {
+    let mut ports = Vec::new();
+    let mut queues: Vec<Vec<DpdkQueue>> = (0..workers).map(|_| Vec::new()).collect();
+    for port in &config.ports {
+        let wanted = workers as u16;
+        if port.queues.is_some_and(|queues| queues != wanted) {
+            return Err(Failure {
+                cause: format!(
+                    "[[port]] {:?} asks for {} queues, and there are {wanted} workers",
+                    port.name,
+                    port.queues.unwrap_or(0)
+                ),
+                remedy: format!(
+                    "set queues = {wanted}, or leave it out: each worker polls one queue of each port"
+                ),
+                code: EXIT_CONFIG,
+            });
+        }
+        let wish = PortConfig {
+            device: port.device.clone(),
+            queues: wanted,
+            rx_ring: port.rx_ring,
+            tx_ring: port.tx_ring,
+            mtu: port.mtu,
+            promiscuous: port.promiscuous,
+            mac: port.mac.map(|mac| mac.0),
+        };
+        let (opened, its_queues) =
+            Port::open(eal, &wish, pool).map_err(|error| Failure::environment(&error, error.remedy()))?;
+        tracing::info!(
+            port = %port.name, device = %port.device, driver = opened.driver(),
+            mac = %Mac(opened.mac()), capabilities = ?opened.capabilities(), "opened"
+        );
+        ports.push(opened);
+        for (worker, queue) in queues.iter_mut().zip(its_queues) {
+            worker.push(queue);
+        }
+    }
+    Ok((ports, queues))
+}
+
+type Workers = Vec<Worker<DpdkQueue>>;
+
+fn build_workers(
+    queues: Vec<Vec<DpdkQueue>>,
+    readers: Vec<Reader<Tables>>,
+    flow_capacity: u32,
+    clock: Clock,
+) -> Result<(Workers, Vec<Handle>), Failure> {
+    let (mut workers, mut handles) = (Vec::new(), Vec::new());
+    for (at, (queues, tables)) in queues.into_iter().zip(readers).enumerate() {
+        let lcore = LcoreId(at as u16);
+        let parts = Parts { lcore, queues, tables, flow_capacity, hash_key: HashKey::default(), clock };
+        let (worker, handle) = Worker::new(parts).map_err(|error| {
+            Failure::environment(
+                format!("no memory for a flow table of {flow_capacity} entries: {error}"),
+                "lower [flow_table] entries_per_lcore",
+            )
+        })?;
+        workers.push(worker);
+        handles.push(handle);
+    }
+    Ok((workers, handles))
+}
+
+/// Raised when it is dropped: when a worker's loop ends, whether by return or by panic.
+struct Ended(Arc<AtomicBool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Starts the workers on their lcores; any of them raises `ended` when it ends.
+fn launch(eal: &Eal, workers: Workers, ended: &Arc<AtomicBool>) -> Result<Vec<WorkerHandle<()>>, Failure> {
+    let launched = workers.into_iter().enumerate().map(|(at, mut worker)| {
+        let ended = Ended(Arc::clone(ended));
+        eal.launch(at, move || {
+            let _ended = ended;
+            worker.run();
+        })
+    });
+    launched.collect::<Result<_, _>>().map_err(|error| Failure::environment(error, error.remedy()))
+}
+
+/// The control thread's rounds, until a signal or the end of a worker.
+fn control_loop(
+    control: &mut Control,
+    path: &Path,
+    ports: &[Port],
+    source: &Source,
+    signals: &Signals,
+    ended: &AtomicBool,
+    clock: Clock,
+) -> Result<(), Failure> {
+    let mut rounds = 0u32;
+    let path = PathBuf::from(path);
+    loop {
+        let now = clock.now();
+        control.tick(now);
+        if signals.reload.swap(false, Ordering::Relaxed) {
+            reload(control, &path, source, now);
+            rounds = 0;
+        }
+        if rounds.is_multiple_of(STATUS_ROUNDS) {
+            source.set_status(status(control, ports));
+        }
+        if ended.load(Ordering::Relaxed) {
+            return Err(Failure::internal("a worker ended by itself"));
+        }
+        if signals.stop.load(Ordering::Relaxed) {
+            tracing::info!("stopping");
+            return Ok(());
+        }
+        rounds = rounds.wrapping_add(1);
+        thread::sleep(ROUND);
+    }
+}
+
+/// Takes the file's new content, or says why not; in that case nothing has changed.
+fn reload(control: &mut Control, path: &Path, source: &Source, now: dataplane::time::Nanos) {
+    match new_config(control, path)
+        .and_then(|config| control.reload(config, now).map_err(|error| error.to_string()))
+    {
+        Ok(()) => {
+            source.reloads.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(generation = control.tables().generation.0, "configuration reloaded");
+        }
+        Err(reason) => {
+            source.refused_reloads.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("configuration not reloaded, nothing has changed:\n{reason}");
+        }
+    }
+}
+
+fn new_config(control: &Control, path: &Path) -> Result<Config, String> {
+    let loaded = Config::load(path).map_err(|errors: ConfigErrors| errors.to_string())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let changes = control.config().unreloadable_changes(&loaded.config);
+    if changes.is_empty() {
+        return Ok(loaded.config);
+    }
+    Err(changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn status(control: &Control, ports: &[Port]) -> Status {
+    let names = control.config().ports.iter().map(|port| port.name.clone());
+    Status {
+        directory: control.directory().clone(),
+        generation: control.tables().generation.0,
+        ports: names.zip(ports).map(|(name, port)| (name, port.link().up, port.stats())).collect(),
+        unreachable_vips: control.unreachable_vips().map(String::from).collect(),
+    }
+}
+
+/// Says at the end whether every packet is accounted for.
+fn report_law(source: &Source) {
+    let Some(ledger) = metrics::whole_ledger(source) else { return };
+    let sum = |read: fn(&dataplane::pipeline::counters::Ledger, usize) -> u64| -> u64 {
+        (0..=ledger.ports()).map(|port| read(&ledger, port)).sum()
+    };
+    let (received, transmitted) = (sum(|l, port| l.rx(port).packets), sum(|l, port| l.tx(port).packets));
+    let (dropped, held) = (ledger.all_drops(), ledger.in_flight());
+    tracing::info!(received, transmitted, dropped, held, imbalance = %ledger.imbalance(), "stopped");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pci_addresses_are_told_from_vdev_strings() {
+        for pci in ["0000:3b:00.0", "3b:00.0", "0000:3b:00.0,rx_burst=64"] {
+            assert!(is_pci(pci), "{pci}");
+        }
+        for vdev in ["net_af_packet0,iface=lan0", "net_null0", "net_tap0,iface=tap0,mac=02:00:00:00:00:01"] {
+            assert!(!is_pci(vdev), "{vdev}");
+        }
+    }
+
+    #[test]
+    fn other_threads_stay_off_the_workers_cpus_where_they_can() {
+        let cpus =
+            |workers: &[usize], others: &[usize]| Cpus { workers: workers.into(), others: others.into() };
+        assert_eq!(Cpus::split(None, &[0, 1, 2]), cpus(&[1, 2], &[0]));
+        assert_eq!(Cpus::split(None, &[5]), cpus(&[5], &[5]));
+        assert_eq!(Cpus::split(Some(&[2]), &[0, 1, 2]), cpus(&[2], &[0, 1]));
+        assert_eq!(Cpus::split(Some(&[0, 1]), &[0, 1]), cpus(&[0, 1], &[0, 1]));
+    }
+}
