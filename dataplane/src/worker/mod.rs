@@ -250,6 +250,3 @@ fn transmit<Q: Queue>(queue: &mut Q, tx: &mut Burst<Q::Packet>, port: usize, led
         ledger.count_drop(DropReason::TxFull);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,328 @@
+//! Packet in, packet out or drop reason: a row per feature, through the whole worker.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use dataplane::{
+    pipeline::DropReason::{self, *},
+    ports::{RxChecksum, memory::MemoryPacket},
+    tables::{hash::HashKey, server::ServerState, vip::Encap},
+    wire::Mac,
+};
+use support::*;
+
+const V4: &str = "203.0.113.10";
+const V6: &str = "2001:db8:5::10";
+
+/// VIPs on both families with servers of both families, one server each, so that the choice is known.
+fn rig() -> Rig {
+    let mut down = server("198.51.100.18", None, 1.0);
+    down.state = ServerState::Draining;
+    Rig::new(vec![
+        vip(service(V4, 6, 80), Encap::Gre, vec![server("198.51.100.11", None, 1.0)]),
+        vip(service(V6, 6, 80), Encap::Gre, vec![server("198.51.100.12", None, 1.0)]),
+        vip(service(V4, 6, 81), Encap::Gre, vec![server("2001:db8:1::13", None, 1.0)]),
+        vip(service(V6, 6, 81), Encap::Gre, vec![server("2001:db8:1::14", None, 1.0)]),
+        vip(service(V4, 6, 8000), Encap::Nat, vec![server("198.51.100.15", Some(8080), 1.0)]),
+        vip(service(V4, 17, 53), Encap::Nat, vec![server("198.51.100.16", Some(5353), 1.0)]),
+        vip(service(V6, 6, 8000), Encap::Nat, vec![server("2001:db8:1::17", Some(8080), 1.0)]),
+        vip(service(V4, 6, 82), Encap::Gre, vec![down]),
+        vip(service(V4, 6, 83), Encap::Gre, vec![server("203.0.113.200", None, 1.0)]),
+        vip(service(V4, 6, 84), Encap::Gre, vec![server("198.51.100.99", None, 1.0)]),
+    ])
+}
+
+fn v4(destination: &str) -> Ip {
+    Ip::new("203.0.113.77", destination, 6)
+}
+
+fn v6(destination: &str) -> Ip {
+    Ip::new("2001:db8:7::77", destination, 6)
+}
+
+fn from_client(ip: &[u8]) -> Vec<u8> {
+    frame(LAN_MAC, CLIENT_MAC, ip)
+}
+
+/// The outer packet that we expect: GRE around `inner`, from our server-side address.
+fn gre(to: &str, tos: u8, misc: u32, inner: &[u8]) -> Vec<u8> {
+    let from = if to.contains(':') { "2001:db8:1::2" } else { "198.51.100.2" };
+    let kind: &[u8] = if inner[0] >> 4 == 4 { &[0, 0, 8, 0] } else { &[0, 0, 0x86, 0xdd] };
+    Ip { tos, misc, ..Ip::new(from, to, 47) }.packet(&[kind, inner].concat())
+}
+
+fn to_server(last: u8, ip: &[u8]) -> Outcome {
+    Outcome::Out(1, frame(server_mac(last), SERVER_NET_MAC, ip))
+}
+
+const DF: u32 = 0x4000;
+
+/// The flow label that entropy gives an inner flow.
+fn label(inner_v6: bool, ip: &[u8]) -> u32 {
+    let word = |at: usize| u64::from_le_bytes(ip[at..at + 8].try_into().unwrap());
+    let hash = if inner_v6 {
+        let ports = u32::from_le_bytes(ip[40..44].try_into().unwrap());
+        HashKey::default().v6([word(8), word(16), word(24), word(32)], ports, 6)
+    } else {
+        HashKey::default().v4(word(12), u32::from_le_bytes(ip[20..24].try_into().unwrap()), 6)
+    };
+    hash as u32 & 0xf_ffff
+}
+
+#[test]
+fn gre_carries_both_families_over_both() {
+    let mut rig = rig();
+    let ip = Ip { tos: 0xb9, ..v4(V4) }.tcp(1000, 80, SYN, b"");
+    assert_eq!(rig.send(0, &from_client(&ip)), to_server(11, &gre("198.51.100.11", 0xb9, DF, &ip)), "4 in 4");
+    let ip = Ip { tos: 0x03, ..v6(V6) }.tcp(1000, 80, SYN, b"");
+    assert_eq!(rig.send(0, &from_client(&ip)), to_server(12, &gre("198.51.100.12", 0x03, DF, &ip)), "6 in 4");
+    let ip = Ip { tos: 0x28, ..v4(V4) }.tcp(1000, 81, ACK, b"data");
+    let outer = gre("2001:db8:1::13", 0x28, label(false, &ip), &ip);
+    assert_eq!(rig.send(0, &from_client(&ip)), to_server(13, &outer), "4 in 6");
+    let ip = Ip { tos: 0xfc, ..v6(V6) }.tcp(1000, 81, ACK, b"data");
+    let outer = gre("2001:db8:1::14", 0xfc, label(true, &ip), &ip);
+    assert_eq!(rig.send(0, &from_client(&ip)), to_server(14, &outer), "6 in 6");
+}
+
+#[test]
+fn ethernet_padding_does_not_enter_the_tunnel() {
+    let mut rig = rig();
+    let ip = v4(V4).tcp(1000, 80, ACK, b"");
+    let mut padded = from_client(&ip);
+    padded.extend([0xee; 6]);
+    assert_eq!(rig.send(0, &padded), to_server(11, &gre("198.51.100.11", 0, DF, &ip)));
+}
+
+#[test]
+fn nat44_translates_there_and_back() {
+    let mut rig = rig();
+    for (flags, payload) in [(SYN, &b""[..]), (ACK, b"GET / HTTP/1.0\r\n\r\n")] {
+        let there = from_client(&v4(V4).tcp(1000, 8000, flags, payload));
+        let expected = Ip { ttl: 63, ..v4("198.51.100.15") }.tcp(1000, 8080, flags, payload);
+        assert_eq!(rig.send(0, &there), to_server(15, &expected));
+        let server = Ip::new("198.51.100.15", "203.0.113.77", 6);
+        let back = frame(SERVER_NET_MAC, server_mac(15), &server.tcp(8080, 1000, flags | ACK, payload));
+        let seen = Ip { ttl: 63, ..Ip::new(V4, "203.0.113.77", 6) }.tcp(8000, 1000, flags | ACK, payload);
+        assert_eq!(rig.send(1, &back), Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &seen)));
+    }
+}
+
+#[test]
+fn nat66_translates_there_and_back() {
+    let mut rig = rig();
+    let there = from_client(&v6(V6).tcp(1000, 8000, SYN, b""));
+    let expected = Ip { ttl: 63, ..v6("2001:db8:1::17") }.tcp(1000, 8080, SYN, b"");
+    assert_eq!(rig.send(0, &there), to_server(17, &expected));
+    let server = Ip::new("2001:db8:1::17", "2001:db8:7::77", 6);
+    let back = frame(SERVER_NET_MAC, server_mac(17), &server.tcp(8080, 1000, SYN | ACK, b""));
+    let seen = Ip { ttl: 63, ..Ip::new(V6, "2001:db8:7::77", 6) }.tcp(8000, 1000, SYN | ACK, b"");
+    assert_eq!(rig.send(1, &back), Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &seen)));
+}
+
+#[test]
+fn nat_keeps_udp_checksums_right_and_absent_ones_absent() {
+    let mut rig = rig();
+    for (sport, with_sum) in [(1000, true), (1001, false)] {
+        let there = from_client(&v4(V4).udp(sport, 53, b"query", with_sum));
+        let expected = Ip { ttl: 63, ..v4("198.51.100.16") }.udp(sport, 5353, b"query", with_sum);
+        assert_eq!(rig.send(0, &there), to_server(16, &expected));
+    }
+}
+
+#[test]
+fn every_drop_has_its_name() {
+    let ip = v4(V4).tcp(1000, 80, SYN, b"");
+    let changed = |at: usize, value: u8| {
+        let mut frame = from_client(&ip);
+        frame[at] = value;
+        frame
+    };
+    let rows: Vec<(&str, Vec<u8>, DropReason)> = vec![
+        ("empty", vec![], Truncated),
+        ("short Ethernet header", vec![0; 13], Truncated),
+        ("short IPv4 header", from_client(&ip)[..33].to_vec(), Truncated),
+        ("short TCP header", from_client(&ip)[..50].to_vec(), Truncated),
+        ("IPv4 longer than the frame", changed(16, 0x10), Truncated),
+        ("TCP header beyond the packet", changed(17, 30), Truncated),
+        ("IPv4 header of 16 bytes", changed(14, 0x44), Malformed),
+        ("IPv6 in an IPv4 frame", changed(14, 0x65), Malformed),
+        ("TCP header of 16 bytes", changed(46, 0x40), Malformed),
+        ("first fragment", changed(20, 0x20), Fragment),
+        ("later fragment", changed(21, 0x08), Fragment),
+        (
+            "fragment of IPv6",
+            from_client(&Ip { protocol: 44, ..v6(V6) }.packet(&[6, 0, 0, 1, 0, 0, 0, 1])),
+            Fragment,
+        ),
+        ("another host's frame", frame(Mac([2, 9, 9, 9, 9, 9]), CLIENT_MAC, &ip), OtherHost),
+        ("broadcast", frame(Mac::BROADCAST, CLIENT_MAC, &ip), OtherHost),
+        ("LLDP", ethernet(LAN_MAC, CLIENT_MAC, 0x88cc, &[0; 46]), UnknownEtherType),
+        ("port without a VIP", from_client(&v4(V4).tcp(1000, 9999, SYN, b"")), ForHost),
+        ("to our own address", from_client(&v4("192.0.2.2").tcp(1000, 22, SYN, b"")), ForHost),
+        ("to nobody we know", from_client(&v4("203.0.113.11").tcp(1000, 80, SYN, b"")), NotAVip),
+        ("only a draining server", from_client(&v4(V4).tcp(1000, 82, SYN, b"")), NoServer),
+        ("larger than the MTU in GRE", from_client(&v4(V4).tcp(1000, 80, ACK, &[0; 1437])), TooBig),
+        ("TTL 1 under NAT", from_client(&Ip { ttl: 1, ..v4(V4) }.tcp(1, 8000, SYN, b"")), TtlExpired),
+        (
+            "UDP length of 7",
+            from_client(&Ip { protocol: 17, ..v4(V4) }.packet(&[0, 1, 0, 53, 0, 7, 0, 0])),
+            Malformed,
+        ),
+    ];
+    for (name, frame, reason) in rows {
+        assert_eq!(rig().send(0, &frame), Outcome::Dropped(reason), "{name}");
+    }
+}
+
+#[test]
+fn largest_packet_that_fits_goes_through() {
+    let ip = v4(V4).tcp(1000, 80, ACK, &[0; 1436]);
+    assert_eq!(ip.len() + 24, 1500);
+    assert_eq!(rig().send(0, &from_client(&ip)), to_server(11, &gre("198.51.100.11", 0, DF, &ip)));
+}
+
+#[test]
+fn frame_that_the_port_found_corrupt_is_dropped() {
+    let packet =
+        MemoryPacket::new(&from_client(&v4(V4).tcp(1, 80, SYN, b""))).with_rx_checksum(RxChecksum::Bad);
+    assert_eq!(rig().send_packet(0, packet), Outcome::Dropped(BadChecksum));
+}
+
+#[test]
+fn server_beyond_the_gateway_is_reached_through_it() {
+    let ip = v4(V4).tcp(1000, 83, SYN, b"");
+    let outer = gre("203.0.113.200", 0, DF, &ip);
+    assert_eq!(rig().send(0, &from_client(&ip)), Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &outer)));
+}
+
+#[test]
+fn server_without_a_route_is_a_drop() {
+    let mut spec = spec(vec![vip(service(V4, 6, 80), Encap::Gre, vec![server("203.0.113.200", None, 1.0)])]);
+    spec.ports[0].gateways.clear();
+    let mut rig = Rig::with(spec, neighbors(), 64);
+    let sent = rig.send(0, &from_client(&v4(V4).tcp(1000, 80, SYN, b"")));
+    assert_eq!(sent, Outcome::Dropped(NoRoute));
+}
+
+fn arp(operation: u8, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4])) -> Vec<u8> {
+    [&[0, 1, 8, 0, 6, 4, 0, operation][..], &sender.0.0, &sender.1, &target.0.0, &target.1].concat()
+}
+
+#[test]
+fn arp_is_answered_for_our_addresses_and_vips_only() {
+    let client = (CLIENT_MAC, [192, 0, 2, 9]);
+    for address in [[192, 0, 2, 2], [203, 0, 113, 10]] {
+        let request = arp(1, client, (Mac::default(), address));
+        let reply = arp(2, (LAN_MAC, address), client);
+        let sent = rig().send(0, &ethernet(Mac::BROADCAST, CLIENT_MAC, 0x0806, &request));
+        assert_eq!(sent, Outcome::Out(0, ethernet(CLIENT_MAC, LAN_MAC, 0x0806, &reply)));
+    }
+    let other = arp(1, client, (Mac::default(), [192, 0, 2, 77]));
+    let sent = rig().send(0, &ethernet(Mac::BROADCAST, CLIENT_MAC, 0x0806, &other));
+    assert_eq!(sent, Outcome::Dropped(OtherNeighbor));
+    let reply = arp(2, client, (LAN_MAC, [192, 0, 2, 2]));
+    assert_eq!(rig().send(0, &ethernet(LAN_MAC, CLIENT_MAC, 0x0806, &reply)), Outcome::Punted);
+    let short = ethernet(Mac::BROADCAST, CLIENT_MAC, 0x0806, &other[..27]);
+    assert_eq!(rig().send(0, &short), Outcome::Dropped(Truncated));
+}
+
+/// A neighbour discovery message with its checksum, in its frame.
+fn ndp(to: Mac, from: Mac, (source, destination): (&str, &str), mut message: Vec<u8>) -> Vec<u8> {
+    let ip = Ip { ttl: 255, ..Ip::new(source, destination, 58) };
+    let (from_ip, to_ip) = (ip.source, ip.destination);
+    let (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) = (from_ip, to_ip) else { panic!("IPv6") };
+    let len = (message.len() as u32).to_be_bytes();
+    let summed = [&a.octets()[..], &b.octets(), &len, &[0, 0, 0, 58], &message].concat();
+    message[2..4].copy_from_slice(&checksum(&summed).to_be_bytes());
+    frame(to, from, &ip.packet(&message))
+}
+
+#[test]
+fn neighbour_solicitation_is_answered_with_and_without_an_option() {
+    let target: std::net::Ipv6Addr = "2001:db8::2".parse().unwrap();
+    let head = |kind: u8, flags: u8| [&[kind, 0, 0, 0, flags, 0, 0, 0][..], &target.octets()].concat();
+    let advertisement = [head(136, 0xe0), vec![2, 1], LAN_MAC.0.to_vec()].concat();
+    let answer = ndp(CLIENT_MAC, LAN_MAC, ("2001:db8::2", "2001:db8::9"), advertisement);
+    for option in [[&[1, 1][..], &CLIENT_MAC.0].concat(), vec![]] {
+        let group = Mac([0x33, 0x33, 0xff, 0, 0, 2]);
+        let solicitation = [head(135, 0), option].concat();
+        let sent = rig().send(0, &ndp(group, CLIENT_MAC, ("2001:db8::9", "ff02::1:ff00:2"), solicitation));
+        assert_eq!(sent, Outcome::Out(0, answer.clone()));
+    }
+}
+
+#[test]
+fn neighbour_advertisement_goes_to_the_control_thread() {
+    let target: std::net::Ipv6Addr = "2001:db8::9".parse().unwrap();
+    let message = [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &target.octets(), &[2, 1], &CLIENT_MAC.0].concat();
+    let mut rig = rig();
+    assert_eq!(
+        rig.send(0, &ndp(LAN_MAC, CLIENT_MAC, ("2001:db8::9", "2001:db8::2"), message)),
+        Outcome::Punted
+    );
+    rig.settle();
+    let notice = rig.handle.next_notice();
+    assert!(matches!(notice, Some(dataplane::pipeline::Notice::Seen { mac: CLIENT_MAC, .. })), "{notice:?}");
+}
+
+#[test]
+fn packet_waits_for_its_neighbour_and_then_goes() {
+    let mut rig = rig();
+    let ip = v4(V4).tcp(1000, 84, SYN, b"");
+    assert_eq!(rig.send(0, &from_client(&ip)), Outcome::Held);
+    rig.settle();
+    assert!(drain(&mut rig, 1).is_empty());
+    let hop = dataplane::tables::route::NextHop {
+        port: ipc::id::PortId(1),
+        address: "198.51.100.99".parse().unwrap(),
+    };
+    assert_eq!(rig.handle.next_notice(), Some(dataplane::pipeline::Notice::Wanted(hop)));
+    rig.neighbors = [(hop, server_mac(99))].into_iter().collect();
+    rig.publish();
+    rig.settle();
+    let expected = frame(server_mac(99), SERVER_NET_MAC, &gre("198.51.100.99", 0, DF, &ip));
+    assert_eq!(drain(&mut rig, 1), [expected]);
+    assert_eq!(rig.worker.ledger().in_flight(), 0);
+    assert_eq!(rig.flows("198.51.100.99"), (1, 1), "one flow, however often its packet was tried");
+}
+
+#[test]
+fn packet_whose_neighbour_never_answers_is_dropped_by_name() {
+    let mut rig = rig();
+    assert_eq!(rig.send(0, &from_client(&v4(V4).tcp(1000, 84, SYN, b""))), Outcome::Held);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    rig.settle();
+    assert_eq!(rig.worker.ledger().drops(Unresolved), 1);
+    assert_eq!(rig.worker.ledger().in_flight(), 0);
+}
+
+#[test]
+fn waiting_room_is_bounded() {
+    let mut rig = rig();
+    for sport in 0..300 {
+        enqueue(&mut rig, 0, &from_client(&v4(V4).tcp(sport, 84, SYN, b"")));
+    }
+    rig.settle();
+    assert_eq!(rig.worker.ledger().in_flight(), 256);
+    assert_eq!(rig.worker.ledger().drops(WaitingFull), 44);
+}
+
+#[test]
+fn frame_of_the_control_thread_is_transmitted_and_accounted_for() {
+    let mut rig = rig();
+    let frame = ethernet(Mac::BROADCAST, LAN_MAC, 0x0806, &[0; 28]);
+    let injected = dataplane::worker::InjectedFrame::new(ipc::id::PortId(0), &frame).unwrap();
+    assert!(rig.handle.inject(injected));
+    rig.settle();
+    assert_eq!(drain(&mut rig, 0), [frame]);
+    let ledger = rig.handle.ledger().unwrap();
+    assert_eq!((ledger.rx(ledger.control()).packets, ledger.tx(0).packets), (1, 1));
+}
+
+#[test]
+fn full_port_drops_by_name() {
+    let mut rig = rig();
+    rig.worker.queue_mut(ipc::id::PortId(1)).capacity = Some(0);
+    let sent = rig.send(0, &from_client(&v4(V4).tcp(1000, 80, SYN, b"")));
+    assert_eq!(sent, Outcome::Dropped(TxFull));
+}

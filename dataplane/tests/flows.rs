@@ -1,0 +1,368 @@
+//! Connections stay on their servers, counts are exact, and the packet law holds, whatever comes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::collections::{HashMap, HashSet};
+
+use dataplane::{
+    pipeline::DropReason,
+    tables::{server::ServerState, vip::Encap},
+};
+use proptest::prelude::*;
+use support::*;
+
+const VIP: &str = "203.0.113.10";
+const SERVERS: [&str; 3] = ["198.51.100.11", "198.51.100.12", "198.51.100.13"];
+
+fn rig(encap: Encap) -> Rig {
+    let port = (encap == Encap::Nat).then_some(8080);
+    let servers = SERVERS.iter().map(|address| server(address, port, 1.0)).collect();
+    Rig::new(vec![vip(service(VIP, 6, 80), encap, servers)])
+}
+
+fn packet(sport: u16, flags: u8) -> Vec<u8> {
+    frame(LAN_MAC, CLIENT_MAC, &Ip::new("203.0.113.77", VIP, 6).tcp(sport, 80, flags, b""))
+}
+
+fn live(rig: &Rig) -> u64 {
+    SERVERS.iter().map(|address| rig.flows(address).0).sum()
+}
+
+#[test]
+fn second_syn_keeps_server_and_counts_once() {
+    let mut rig = rig(Encap::Gre);
+    let first = rig.server_of(&packet(1000, SYN));
+    assert!(first.is_some());
+    assert_eq!(rig.server_of(&packet(1000, SYN)), first);
+    assert_eq!(live(&rig), 1);
+}
+
+#[test]
+fn flow_ends_once_by_fin_or_reset_in_any_form() {
+    for ending in [FIN | ACK, RST, RST | ACK] {
+        let mut rig = rig(Encap::Gre);
+        for flags in [SYN, ACK, ACK] {
+            rig.server_of(&packet(1000, flags));
+        }
+        assert_eq!(live(&rig), 1);
+        for flags in [ending, ending, ACK, RST] {
+            rig.server_of(&packet(1000, flags));
+            assert_eq!(live(&rig), 0, "after {flags:#x}");
+        }
+    }
+}
+
+#[test]
+fn reused_port_is_a_new_flow() {
+    let mut rig = rig(Encap::Gre);
+    for flags in [SYN, ACK, FIN | ACK, SYN, ACK] {
+        rig.server_of(&packet(1000, flags));
+    }
+    assert_eq!(live(&rig), 1);
+    assert_eq!(rig.handle.counters.lcore.created.get(), 2);
+    assert_eq!(rig.worker.ledger().imbalance(), 0);
+}
+
+#[test]
+fn end_of_an_unknown_connection_is_forwarded_and_not_entered() {
+    let mut rig = rig(Encap::Gre);
+    assert!(rig.server_of(&packet(1000, RST)).is_some());
+    assert!(rig.server_of(&packet(1001, FIN | ACK)).is_some());
+    assert_eq!(rig.handle.counters.lcore.created.get(), 0);
+}
+
+#[test]
+fn packet_of_an_unknown_connection_goes_where_its_syn_would_and_is_adopted() {
+    let mut known = rig(Encap::Gre);
+    let mut fresh = rig(Encap::Gre);
+    for sport in 1000..1100 {
+        assert_eq!(known.server_of(&packet(sport, SYN)), fresh.server_of(&packet(sport, ACK)));
+    }
+    assert_eq!(live(&fresh), 100);
+}
+
+/// Establishes flows and says where each is.
+fn establish(rig: &mut Rig, sports: std::ops::Range<u16>) -> HashMap<u16, u8> {
+    sports
+        .map(|sport| {
+            let server = rig.server_of(&packet(sport, SYN)).unwrap();
+            assert_eq!(rig.server_of(&packet(sport, ACK)), Some(server));
+            (sport, server)
+        })
+        .collect()
+}
+
+fn assert_unmoved(rig: &mut Rig, flows: &HashMap<u16, u8>) {
+    for (&sport, &server) in flows {
+        assert_eq!(rig.server_of(&packet(sport, ACK)), Some(server), "flow {sport}");
+    }
+    assert_eq!(rig.handle.counters.lcore.pcc_violations.get(), 0);
+}
+
+#[test]
+fn established_flows_stay_through_weights_additions_drains_and_removals() {
+    let mut rig = rig(Encap::Gre);
+    let flows = establish(&mut rig, 1000..1300);
+    assert_eq!(flows.values().collect::<HashSet<_>>().len(), 3);
+
+    rig.spec.vips[0].servers[0].weight = 50.0;
+    rig.publish();
+    assert_unmoved(&mut rig, &flows);
+
+    rig.spec.vips[0].servers.insert(0, server("198.51.100.14", None, 5.0));
+    rig.publish();
+    assert_unmoved(&mut rig, &flows);
+
+    rig.spec.vips[0].servers[1].state = ServerState::Draining;
+    rig.publish();
+    assert_unmoved(&mut rig, &flows);
+    assert!(establish(&mut rig, 2000..2300).values().all(|&server| server != 11), "draining: no new flows");
+
+    rig.spec.vips[0].servers.remove(1);
+    rig.publish();
+    assert_unmoved(&mut rig, &flows);
+    assert!(establish(&mut rig, 3000..3300).values().all(|&server| server != 11), "removed: no new flows");
+}
+
+#[test]
+fn flows_of_a_server_that_is_down_move_to_live_ones_and_the_others_stay() {
+    let mut rig = rig(Encap::Gre);
+    let mut flows = establish(&mut rig, 1000..1300);
+    rig.spec.vips[0].servers[0].state = ServerState::Down;
+    rig.publish();
+    let moved: Vec<u16> =
+        flows.iter().filter(|(_, server)| **server == 11).map(|(&sport, _)| sport).collect();
+    for sport in &moved {
+        assert!(matches!(rig.server_of(&packet(*sport, ACK)), Some(12 | 13)));
+        flows.remove(sport);
+    }
+    assert_unmoved(&mut rig, &flows);
+    assert_eq!(rig.flows(SERVERS[0]), (0, 0));
+    assert_eq!(live(&rig), 300);
+}
+
+#[test]
+fn removed_server_is_forgotten_only_when_its_flows_are_gone() {
+    let mut rig = rig(Encap::Gre);
+    establish(&mut rig, 1000..1100);
+    rig.spec.vips[0].servers.remove(0);
+    rig.publish();
+    rig.settle();
+    let counters = rig.handle.counters.clone();
+    rig.builder.release(&rig.spec, |id| counters.server(id).entries.get() == 0);
+    assert_eq!(rig.builder.servers().count(), 3);
+}
+
+#[test]
+fn shares_follow_the_weights() {
+    let mut rig = rig(Encap::Gre);
+    for (server, weight) in rig.spec.vips[0].servers.iter_mut().zip([1.0, 2.0, 4.0]) {
+        server.weight = weight;
+    }
+    rig.publish();
+    let mut counts = HashMap::new();
+    for sport in 1000..8000 {
+        *counts.entry(rig.server_of(&packet(sport, SYN)).unwrap()).or_insert(0u32) += 1;
+    }
+    for (server, share) in [(11, 1.0f64 / 7.0), (12, 2.0 / 7.0), (13, 4.0 / 7.0)] {
+        let (expected, deviation): (f64, f64) = (7000.0 * share, (7000.0 * share * (1.0 - share)).sqrt());
+        let off = (f64::from(counts[&server]) - expected) / deviation;
+        assert!(off.abs() < 5.0, "server {server}: {off} standard deviations off");
+    }
+}
+
+#[test]
+fn nat_flow_whose_replies_would_be_anothers_goes_elsewhere_or_nowhere() {
+    let one = || vec![server(SERVERS[0], Some(8080), 1.0)];
+    let mut rig = Rig::new(vec![
+        vip(service(VIP, 6, 80), Encap::Nat, one()),
+        vip(service("203.0.113.11", 6, 80), Encap::Nat, one()),
+    ]);
+    assert!(rig.server_of(&packet(1000, SYN)).is_some());
+    let other = Ip::new("203.0.113.77", "203.0.113.11", 6).tcp(1000, 80, SYN, b"");
+    let sent = rig.send(0, &frame(LAN_MAC, CLIENT_MAC, &other));
+    assert_eq!(sent, Outcome::Dropped(DropReason::NatCollision));
+}
+
+#[test]
+fn servers_reset_ends_a_nat_flow() {
+    let mut rig = rig(Encap::Nat);
+    let last = rig.server_of(&packet(1000, SYN)).unwrap();
+    rig.server_of(&packet(1000, ACK));
+    assert_eq!(live(&rig), 1);
+    let reset = Ip::new(&format!("198.51.100.{last}"), "203.0.113.77", 6).tcp(8080, 1000, RST, b"");
+    assert!(matches!(rig.send(1, &frame(SERVER_NET_MAC, server_mac(last), &reset)), Outcome::Out(0, _)));
+    assert_eq!(live(&rig), 0);
+}
+
+#[test]
+fn full_flow_table_forwards_untracked_or_evicts_and_counts_stay_exact() {
+    for encap in [Encap::Gre, Encap::Nat] {
+        let base = rig(encap);
+        let mut rig = Rig::with(base.spec.clone(), neighbors(), 16);
+        for sport in 1000..2000 {
+            rig.send(0, &packet(sport, SYN));
+        }
+        assert!(live(&rig) <= 16, "{}", live(&rig));
+        let entries: u64 = SERVERS.iter().map(|address| rig.flows(address).1).sum();
+        assert_eq!(live(&rig), entries);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Packet { sport: u16, flags: u8 },
+    Reply { sport: u16, flags: u8 },
+    Weights([u8; 3]),
+    State(usize, ServerState),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let flags = prop::sample::select(vec![SYN, ACK, ACK, FIN | ACK, RST, RST | ACK, SYN | 0xc0, 0, FIN]);
+    let states = prop::sample::select(vec![ServerState::Active, ServerState::Draining, ServerState::Down]);
+    let sport = 1000u16..1040;
+    prop::collection::vec(
+        prop_oneof![
+            20 => (sport.clone(), flags.clone()).prop_map(|(sport, flags)| Op::Packet { sport, flags }),
+            6 => (sport, flags).prop_map(|(sport, flags)| Op::Reply { sport, flags }),
+            1 => any::<[u8; 3]>().prop_map(Op::Weights),
+            1 => (0usize..3, states).prop_map(|(server, state)| Op::State(server, state)),
+        ],
+        1..300,
+    )
+}
+
+/// Replays operations; checks after each that no flow moved that may not, and that counts agree.
+fn replay(encap: Encap, ops: &[Op]) -> Result<(), TestCaseError> {
+    let mut rig = rig(encap);
+    let mut place: HashMap<u16, u8> = HashMap::new();
+    for op in ops {
+        match *op {
+            Op::Packet { sport, flags } => {
+                let before = rig.handle.counters.lcore.created.get();
+                let to = rig.server_of(&packet(sport, flags));
+                let created = rig.handle.counters.lcore.created.get() > before;
+                if let (Some(to), false) = (to, created)
+                    && let Some(&known) = place.get(&sport)
+                {
+                    prop_assert_eq!(to, known, "flow {} moved", sport);
+                }
+                match to {
+                    Some(to) if created => {
+                        place.insert(sport, to);
+                    }
+                    Some(_) => {}
+                    // A new connection that no server took: the old one is over as well.
+                    None => {
+                        place.remove(&sport);
+                    }
+                }
+            }
+            Op::Reply { sport, flags } => {
+                if let Some(&last) = place.get(&sport) {
+                    let ip = Ip::new(&format!("198.51.100.{last}"), "203.0.113.77", 6)
+                        .tcp(8080, sport, flags, b"");
+                    rig.send(1, &frame(SERVER_NET_MAC, server_mac(last), &ip));
+                }
+            }
+            Op::Weights(weights) => {
+                for (server, weight) in rig.spec.vips[0].servers.iter_mut().zip(weights) {
+                    server.weight = f64::from(weight);
+                }
+                rig.publish();
+            }
+            Op::State(server, state) => {
+                if state == ServerState::Down {
+                    let last = 11 + u8::try_from(server).unwrap_or(0);
+                    place.retain(|_, on| *on != last); // only these may move
+                }
+                rig.spec.vips[0].servers[server].state = state;
+                rig.publish();
+            }
+        }
+        let entries: u64 = SERVERS.iter().map(|address| rig.flows(address).1).sum();
+        prop_assert!(live(&rig) <= entries && entries <= 40, "{} live of {}", live(&rig), entries);
+        prop_assert_eq!(rig.handle.counters.lcore.pcc_violations.get(), 0);
+    }
+    // Every flow ends: nothing may be left on the counts.
+    for address in SERVERS {
+        prop_assert!(rig.flows(address).0 <= 40);
+    }
+    for sport in 1000..1040 {
+        rig.send(0, &packet(sport, RST));
+    }
+    prop_assert_eq!(live(&rig), 0);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn flows_stay_and_counts_are_exact_under_loss_repetition_and_reordering(ops in ops()) {
+        replay(Encap::Gre, &ops)?;
+    }
+
+    #[test]
+    fn nat_flows_stay_and_counts_are_exact_under_loss_repetition_and_reordering(ops in ops()) {
+        replay(Encap::Nat, &ops)?;
+    }
+
+    #[test]
+    fn any_bytes_get_one_verdict(
+        frames in prop::collection::vec(
+            (0u16..2, prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..128),
+                // Frames that get past the first checks.
+                (0usize..4, prop::collection::vec(any::<u8>(), 0..160), any::<u8>()).prop_map(|(kind, bytes, cut)| {
+                    let mut ip = match kind {
+                        0 => Ip::new("203.0.113.77", VIP, 6).tcp(7, 80, ACK, &bytes),
+                        1 => Ip::new("203.0.113.77", VIP, 17).udp(7, 80, &bytes, true),
+                        2 => Ip::new("2001:db8:7::1", "2001:db8::2", 58).packet(&bytes),
+                        _ => bytes.clone(),
+                    };
+                    if let Some(at) = bytes.first()
+                        && !ip.is_empty()
+                    {
+                        let at = usize::from(*at) % ip.len();
+                        ip[at] ^= cut;
+                    }
+                    let ether_type = if kind == 2 { 0x86dd } else if kind == 3 { 0x0806 } else { 0x0800 };
+                    let mut frame = ethernet(LAN_MAC, CLIENT_MAC, ether_type, &ip);
+                    frame.truncate(frame.len() - usize::from(cut & 7).min(frame.len()));
+                    frame
+                }),
+            ]),
+            1..64,
+        )
+    ) {
+        let mut rig = rig(Encap::Nat);
+        for (port, frame) in &frames {
+            enqueue(&mut rig, *port, frame);
+        }
+        rig.settle();
+        let ledger = rig.worker.ledger();
+        prop_assert_eq!(ledger.rx(0).packets + ledger.rx(1).packets, frames.len() as u64);
+    }
+
+    #[test]
+    fn nat_changes_nothing_but_its_fields(
+        payload in prop::collection::vec(any::<u8>(), 0..600),
+        sport in 1u16..,
+        tos in any::<u8>(),
+        ttl in 2u8..,
+        udp in any::<bool>(),
+    ) {
+        let servers = vec![server(SERVERS[0], Some(8080), 1.0)];
+        let protocol = if udp { 17 } else { 6 };
+        let mut rig = Rig::new(vec![vip(service(VIP, protocol, 80), Encap::Nat, servers)]);
+        let build = |ip: Ip, dport| if udp { ip.udp(sport, dport, &payload, true) } else { ip.tcp(sport, dport, ACK, &payload) };
+        let there = build(Ip { tos, ttl, ..Ip::new("203.0.113.77", VIP, protocol) }, 80);
+        let expected = build(Ip { tos, ttl: ttl - 1, ..Ip::new("203.0.113.77", SERVERS[0], protocol) }, 8080);
+        prop_assert_eq!(
+            rig.send(0, &frame(LAN_MAC, CLIENT_MAC, &there)),
+            Outcome::Out(1, frame(server_mac(11), SERVER_NET_MAC, &expected))
+        );
+    }
+}
