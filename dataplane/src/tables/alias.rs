@@ -70,7 +70,6 @@ impl AliasTable {
 }
 
 /// A share in 0..1 of the range of `u32`.
-#[expect(clippy::cast_sign_loss, reason = "a share is never negative; the cast saturates anyway")]
 fn threshold(share: f64) -> u32 {
     (share * 2f64.powi(32)) as u32
 }

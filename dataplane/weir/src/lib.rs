@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod decap;
+pub mod demo;
 pub mod error;
 pub mod metrics;
 pub mod run;

@@ -6,8 +6,8 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use weir::{
     cli::{Cli, Command, LogFormat},
-    config, decap,
-    error::{EXIT_CONFIG, EXIT_ENVIRONMENT},
+    config, decap, demo,
+    error::{EXIT_CONFIG, EXIT_ENVIRONMENT, Failure},
     run,
 };
 
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             print(&checked.text);
             ExitCode::from(if checked.usable { 0 } else { EXIT_CONFIG })
         }
+        Command::Demo(args) => finish(demo::run(&args)),
         Command::Decap(args) => match decap::run(args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -33,11 +34,18 @@ fn main() -> ExitCode {
     }
 }
 
+fn finish(outcome: Result<(), Failure>) -> ExitCode {
+    outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
 /// Logs to standard error; what is logged is chosen by `WEIR_LOG` (default: info).
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

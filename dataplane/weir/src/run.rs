@@ -128,15 +128,19 @@ impl Signals {
 
 /// Which CPUs packet loops run on, and which the other threads.
 #[derive(Debug, PartialEq, Eq)]
-struct Cpus {
-    workers: Vec<usize>,
-    others: Vec<usize>,
+pub struct Cpus {
+    /// One worker on each of these.
+    pub workers: Vec<usize>,
+    /// Control, metrics and policy threads.
+    pub others: Vec<usize>,
 }
 
 impl Cpus {
     /// The configured workers, else every CPU we may use but the first; the other threads stay off them
     /// where there is a CPU to spare.
-    fn choose(configured: Option<&[u16]>) -> Result<Self, Failure> {
+    ///
+    /// Errors: the CPUs that we may use cannot be read.
+    pub fn choose(configured: Option<&[u16]>) -> Result<Self, Failure> {
         let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).map_err(|error| {
             Failure::environment(
                 format!("cannot read the CPUs we may use: {error}"),

@@ -1,0 +1,107 @@
+//! The binary's commands as a newcomer meets them: no root, no NIC, no hugepages.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+fn weir(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weir")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs `weir run` with a file of this content, which must not start; returns exit code and standard error.
+fn refused(content: &str) -> (i32, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, content).unwrap();
+    let output = weir(&["run", "--config", file.path().to_str().unwrap()]);
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+/// The last two lines are cause and remedy.
+fn assert_cause_and_remedy(stderr: &str, cause: &str, remedy: &str) {
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [.., error, help] = lines[..] else { panic!("{stderr}") };
+    assert!(error.starts_with("error: ") && error.contains(cause), "{stderr}");
+    assert!(help.starts_with("help: ") && help.contains(remedy), "{stderr}");
+}
+
+const VIP: &str = "[[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"192.0.2.11\"]\n";
+
+fn port(device: &str) -> String {
+    format!("[[port]]\ndevice = \"{device}\"\naddress = [\"192.0.2.2/24\"]\n")
+}
+
+#[test]
+fn demo_keeps_its_promises() {
+    let output = weir(&["demo", "--seconds", "1"]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}\n{}", text(&output.stderr));
+    assert_eq!(stdout.matches("\n  yes ").count(), 4, "{stdout}");
+}
+
+#[test]
+fn check_says_what_is_wrong_and_exits_with_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, format!("{}{VIP}adress = 1\n", port("net_null0"))).unwrap();
+    let output = weir(&["check", "--config", file.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains(":8:1: error: unknown key \"adress\""), "{}", text(&output.stdout));
+    fs::write(&file, format!("{}{VIP}", port("net_null0"))).unwrap();
+    let output = weir(&["check", "--config", file.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+#[test]
+fn wrong_configuration_never_starts() {
+    let (code, stderr) = refused("[[port]]\ndevice = 1\n");
+    assert_eq!(code, 1);
+    assert!(stderr.contains(":2:10: error:"), "{stderr}");
+}
+
+#[test]
+fn missing_device_is_named_with_a_remedy() {
+    let eal = "[eal]\nargs = [\"--no-huge\", \"-m\", \"64\"]\nlcores = \"0\"\n";
+    let (code, stderr) = refused(&format!("{eal}{}{VIP}", port("net_af_packet0,iface=nosuchif0")));
+    assert_eq!(code, 3);
+    assert_cause_and_remedy(&stderr, "net_af_packet0,iface=nosuchif0", "");
+}
+
+#[test]
+fn too_little_memory_is_named_with_a_remedy() {
+    let eal = "[eal]\nargs = [\"--no-huge\", \"-m\", \"4\"]\nlcores = \"0\"\n";
+    let (code, stderr) = refused(&format!("{eal}{}{VIP}", port("net_null0")));
+    assert_eq!(code, 3);
+    assert_cause_and_remedy(&stderr, "memory", "-m");
+}
+
+#[test]
+fn cpu_that_is_not_there_is_named_with_a_remedy() {
+    let eal = "[eal]\nargs = [\"--no-huge\", \"-m\", \"64\"]\nlcores = \"511\"\n";
+    let (code, stderr) = refused(&format!("{eal}{}{VIP}", port("net_null0")));
+    assert_eq!(code, 3);
+    assert_cause_and_remedy(&stderr, "511", "");
+}
+
+#[test]
+fn metrics_address_in_use_is_named_with_a_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let eal = "[eal]\nargs = [\"--no-huge\", \"-m\", \"64\"]\nlcores = \"0\"\n";
+    let metrics = format!("[metrics]\nlisten = \"{}\"\n", taken.local_addr().unwrap());
+    let (code, stderr) = refused(&format!("{eal}{metrics}{}{VIP}", port("net_null0")));
+    assert_eq!(code, 3);
+    assert_cause_and_remedy(&stderr, "cannot listen", "[metrics] listen");
+}
+
+#[test]
+fn help_names_the_commands_and_wrong_usage_exits_with_two() {
+    let help = text(&weir(&["--help"]).stdout);
+    for command in ["run", "check", "demo", "decap"] {
+        assert!(help.contains(command), "{help}");
+    }
+    assert_eq!(weir(&["run"]).status.code(), Some(2));
+}
