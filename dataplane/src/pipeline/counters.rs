@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use bytemuck::Zeroable;
@@ -146,6 +147,10 @@ pub struct Ledger {
     words: Vec<u64>,
 }
 
+/// How often a reader waits for a worker that is in the middle of a commit, and how long each time.
+const READ_TRIES: u32 = 500;
+const READ_PAUSE: Duration = Duration::from_millis(1);
+
 /// Words per port: packets and bytes received, packets and bytes transmitted.
 const PORT_WORDS: usize = 4;
 
@@ -165,9 +170,17 @@ impl Ledger {
         &self.words
     }
 
-    /// The newest commit; `None` when none could be read whole.
+    /// The newest commit; `None` when none could be read whole in half a second.
+    ///
+    /// A worker that lost its CPU in the middle of a commit is waited for. Not for packet cores.
     pub fn read(reader: &ledger::Reader) -> Option<Self> {
-        Some(Self { words: reader.read()? })
+        for _ in 0..READ_TRIES {
+            if let Some(words) = reader.read() {
+                return Some(Self { words });
+            }
+            std::thread::sleep(READ_PAUSE);
+        }
+        None
     }
 
     /// The index that stands for the control thread.

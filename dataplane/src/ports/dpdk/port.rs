@@ -38,6 +38,10 @@ pub struct PortConfig {
     pub mac: Option<MacAddr>,
 }
 
+/// The largest MTU that DPDK lets the AF_PACKET driver be told. Its ring slots take 2 KiB frames all the same, so
+/// for more the kernel interface's own MTU is left as the operator set it, and that is what counts.
+const AF_PACKET_MTU: u16 = 1500;
+
 impl PortConfig {
     /// A device with one queue and the defaults.
     pub fn new(device: impl Into<String>) -> Self {
@@ -123,10 +127,14 @@ impl Port {
         // SAFETY: the driver's name is a static C string, or null.
         let driver = unsafe { info.driver_name.as_ref().map(|name| CStr::from_ptr(name)) };
         let driver = driver.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let wishes = Wishes::negotiate(&device, &info, &driver, config, queues, pool)?;
-        let (rx_ring, tx_ring) = configure(&device, &wishes, config, queues)?;
+        let beyond = driver == "net_af_packet" && config.mtu > AF_PACKET_MTU;
+        let told = PortConfig { mtu: if beyond { AF_PACKET_MTU } else { config.mtu }, ..config.clone() };
+        let wishes = Wishes::negotiate(&device, &info, &driver, &told, queues, pool)?;
+        let (rx_ring, tx_ring) = configure(&device, &wishes, &told, queues)?;
         set_up_queues(&device, queues, rx_ring, tx_ring, pool)?;
-        set_mtu(&device, config.mtu)?;
+        if !beyond {
+            set_mtu(&device, config.mtu)?;
+        }
         let mac = set_mac(&device, config.mac)?;
         device.start()?;
         let port_id = device.port_id();
