@@ -1,0 +1,197 @@
+//! The worker that is measured: the one that `weir run` runs, with flows in its table.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use dataplane::{
+    pipeline::DropReason,
+    tables::{
+        Builder, Tables,
+        flow::Timeouts,
+        hash::HashKey,
+        route::NextHop,
+        server::ServerState,
+        spec::{PortSpec, ServerSpec, Spec, TunnelSource, VipSpec},
+        vip::{self, Service},
+    },
+    time::Clock,
+    wire::{Mac, protocol, tcp::Flags},
+    worker::{Handle, Parts, Worker},
+};
+use ipc::{
+    id::{LcoreId, PortId},
+    snapshot::{self, Publisher},
+};
+
+use crate::{
+    cli::Encap,
+    error::Error,
+    generator::{CLIENT_MAC, Generator, PORT_MAC, VIP, VIP_PORT},
+};
+
+/// Entries of the flow table by default, as in the configuration.
+pub const DEFAULT_ENTRIES: u32 = 1 << 20;
+
+/// One port, one VIP, `servers` servers on the link, and a generator in place of the port's receive side.
+pub struct Balancer {
+    worker: Worker<Generator>,
+    handle: Handle,
+    /// Whether each packet is a new flow.
+    flooded: bool,
+    /// Keeps the generation alive.
+    _tables: Publisher<Tables>,
+}
+
+impl Balancer {
+    /// A balancer with room for `entries` flow entries.
+    pub fn new(generator: Generator, encap: Encap, servers: u16, entries: u32) -> Result<Self, Error> {
+        let spec = spec(encap, servers);
+        let gateway = (spec.ports[0].gateways[0], CLIENT_MAC);
+        let servers = (0..servers).map(|server| (server_address(server), server_mac(server)));
+        let neighbors = std::iter::once(gateway)
+            .chain(servers)
+            .map(|(address, mac)| (NextHop { port: PortId(0), address }, mac))
+            .collect();
+        let tables = Builder::default().build(&spec, &neighbors)?;
+        let (publisher, mut readers) = snapshot::channel(Box::new(tables), 1);
+        let parts = Parts {
+            lcore: LcoreId(0),
+            queues: vec![generator],
+            tables: readers.pop().expect("one reader was asked for"),
+            flow_capacity: entries,
+            hash_key: spec.hash_key,
+            clock: Clock::start(),
+        };
+        let made = Worker::new(parts).map_err(|cause| Error::FlowTable { entries, cause });
+        made.map(|(worker, handle)| Self { worker, handle, flooded: false, _tables: publisher })
+    }
+
+    /// Opens `flows` connections, in an order that has nothing to do with the one that packets will come in,
+    /// and goes on with their ACKs in turn.
+    pub fn establish(&mut self, row: &str, flows: u32) -> Result<(), Error> {
+        let order = shuffled(flows);
+        for flags in [Flags::SYN, Flags::ACK] {
+            self.generator().list(order.clone(), flags);
+            while self.turn() > 0 {}
+        }
+        let lcore = &self.handle.counters.lcore;
+        let (created, lost) = (lcore.created.get(), lcore.evicted.get() + lcore.untracked.get());
+        if (created, lost) != (u64::from(flows), 0) {
+            let what = format!("of {flows} flows {created} were entered and {lost} lost");
+            return Err(Error::Wrong { row: row.to_owned(), what });
+        }
+        self.generator().go_around(flows);
+        Ok(())
+    }
+
+    /// Fills the table of `entries` with SYNs and goes on with ever new ones.
+    pub fn flood(&mut self, entries: u32) {
+        self.flooded = true;
+        self.generator().open_fresh(0);
+        let mut left = u64::from(entries) * 2;
+        while left > 0 {
+            left = left.saturating_sub(self.turn());
+        }
+    }
+
+    /// One turn of the worker; returns the packets that it received.
+    #[inline]
+    pub fn turn(&mut self) -> u64 {
+        self.worker.turn() as u64
+    }
+
+    /// Whether everything that came in went out, and the packet law holds.
+    pub fn check(&self, row: &str) -> Result<(), Error> {
+        let ledger = self.worker.ledger();
+        if let Some(&reason) = DropReason::ALL.iter().find(|&&reason| ledger.drops(reason) > 0) {
+            return Err(Error::dropped(row, reason, ledger.drops(reason)));
+        }
+        if ledger.imbalance() != 0 || ledger.in_flight() != 0 {
+            let what = format!("{} packets unaccounted for", ledger.imbalance());
+            return Err(Error::Wrong { row: row.to_owned(), what });
+        }
+        let (lcore, packets) = (&self.handle.counters.lcore, ledger.rx(0).packets);
+        let (created, untracked) = (lcore.created.get(), lcore.untracked.get());
+        // In a full table one flow in three thousand finds its home bucket empty, hence nothing to evict.
+        if self.flooded && (created + untracked != packets || untracked > packets / 1000) {
+            let what = format!("{packets} packets opened {created} flows, {untracked} found no room");
+            return Err(Error::Wrong { row: row.to_owned(), what });
+        }
+        Ok(())
+    }
+
+    fn generator(&mut self) -> &mut Generator {
+        self.worker.queue_mut(PortId(0))
+    }
+}
+
+fn spec(encap: Encap, servers: u16) -> Spec {
+    let (encap, port) = match encap {
+        Encap::Gre4 => (vip::Encap::Gre, None),
+        Encap::Nat4 => (vip::Encap::Nat, Some(8080)),
+    };
+    let server = |server| ServerSpec {
+        address: server_address(server),
+        port,
+        weight: 1.0,
+        state: ServerState::Active,
+    };
+    let hour = Duration::from_secs(3600);
+    let net = |text: &str| text.parse().expect("a prefix");
+    Spec {
+        ports: vec![PortSpec {
+            mac: PORT_MAC,
+            mtu: 1500,
+            addresses: vec![net("192.0.2.2/24")],
+            gateways: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
+        }],
+        vips: vec![VipSpec {
+            service: Service {
+                address: IpAddr::from(VIP),
+                protocol: Some(protocol::TCP),
+                port: Some(VIP_PORT),
+            },
+            encap,
+            servers: (0..servers).map(server).collect(),
+        }],
+        tunnel_source: TunnelSource { v4: Some(Ipv4Addr::new(192, 0, 2, 2)), v6: None },
+        // Established flows stay for the whole run, however long other rows take.
+        timeouts: Timeouts::new(hour, hour, Duration::from_secs(10), Duration::from_secs(5)),
+        hash_key: HashKey::default(),
+    }
+}
+
+fn server_address(server: u16) -> IpAddr {
+    Ipv4Addr::from_bits(0xc000_0200 + 11 + u32::from(server)).into()
+}
+
+fn server_mac(server: u16) -> Mac {
+    let [high, low] = server.to_be_bytes();
+    Mac([2, 0, 0, 1, high, low])
+}
+
+/// The numbers below `count` in a random order, always the same.
+fn shuffled(count: u32) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..count).collect();
+    let mut state = 1u64;
+    for at in (1..numbers.len()).rev() {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        numbers.swap(at, ((state >> 32) as usize * (at + 1)) >> 32);
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffled_numbers_are_all_there_and_out_of_order() {
+        let mut numbers = shuffled(1000);
+        assert!(numbers.iter().zip(0..).filter(|&(&number, at)| number == at).count() < 20);
+        numbers.sort_unstable();
+        assert!(numbers.iter().copied().eq(0..1000));
+    }
+}
