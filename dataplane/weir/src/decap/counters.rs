@@ -20,7 +20,15 @@ pub enum DropReason {
     GreChecksum,
     /// The GRE key is not the one asked for with `--key`, or missing.
     GreKey,
-    /// GRE carries something else than IPv4 or IPv6.
+    /// The datagram ends inside the GUE header.
+    GueShort,
+    /// GUE variant 2 or 3, or variant 1 with the first nibble of neither IPv4 nor IPv6.
+    GueVersion,
+    /// A GUE control message (C bit).
+    GueControl,
+    /// GUE flags announce fields that we do not understand, which the draft says to refuse.
+    GueFlags,
+    /// GRE or GUE carries something else than IPv4 or IPv6.
     InnerProtocol,
     /// The inner packet's version field is not what the encapsulation announced.
     InnerVersion,
@@ -36,7 +44,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::OuterHeader,
         Self::GreShort,
         Self::GreVersion,
@@ -44,6 +52,10 @@ impl DropReason {
         Self::GreReserved,
         Self::GreChecksum,
         Self::GreKey,
+        Self::GueShort,
+        Self::GueVersion,
+        Self::GueControl,
+        Self::GueFlags,
         Self::InnerProtocol,
         Self::InnerVersion,
         Self::InnerLength,
@@ -62,6 +74,10 @@ impl DropReason {
             Self::GreReserved => "gre_reserved",
             Self::GreChecksum => "gre_checksum",
             Self::GreKey => "gre_key",
+            Self::GueShort => "gue_short",
+            Self::GueVersion => "gue_version",
+            Self::GueControl => "gue_control",
+            Self::GueFlags => "gue_flags",
             Self::InnerProtocol => "inner_protocol",
             Self::InnerVersion => "inner_version",
             Self::InnerLength => "inner_length",

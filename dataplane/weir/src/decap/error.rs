@@ -27,8 +27,16 @@ pub enum DecapError {
         /// What the kernel said.
         errno: Errno,
     },
-    /// A raw socket cannot be opened.
-    #[error("cannot open a raw socket for {what}: {errno}")]
+    /// An option was given that another encapsulation has.
+    #[error("{option} goes with --encap {belongs_to} only")]
+    StrayOption {
+        /// The option.
+        option: &'static str,
+        /// The encapsulation that has it.
+        belongs_to: &'static str,
+    },
+    /// A socket cannot be opened.
+    #[error("cannot open a socket for {what}: {errno}")]
     Socket {
         /// Protocol and family.
         what: &'static str,
@@ -90,6 +98,11 @@ impl DecapError {
             | Self::TunCreate { errno: Errno::EPERM | Errno::EACCES, .. }
             | Self::Socket { errno: Errno::EPERM | Errno::EACCES, .. }
             | Self::Address { errno: Errno::EPERM | Errno::EACCES, .. } => BE_ROOT,
+            Self::StrayOption { .. } => "leave the option out, or change --encap",
+            Self::Socket { errno: Errno::EADDRINUSE, .. } => {
+                "another program has the UDP port: stop it, or choose another with --gue-port, here and as \
+                 gue_port of the balancer"
+            }
             Self::Socket { errno: Errno::EAFNOSUPPORT, .. } => {
                 "the kernel runs without this family: boot without `ipv6.disable=1`"
             }

@@ -1,7 +1,8 @@
 //! `weir decap`: the far end of the tunnel on a server without kernel tunnel devices.
 //!
 //! ```text
-//!  balancer ──GRE──▶ raw socket (IPv4, IPv6) ──strip──▶ TUN device ──▶ kernel TCP, VIP on lo ──▶ client
+//!  balancer ──GRE, IPIP──▶ raw socket (IPv4, IPv6) ──┐
+//!           ─────GUE─────▶ UDP socket (IPv4, IPv6) ──┴─strip─▶ TUN device ──▶ kernel TCP, VIP on lo ──▶ client
 //! ```
 //!
 //! The kernel hands over whole (reassembled) outer datagrams; [`packet`] strips and validates them, and the
@@ -11,8 +12,12 @@
 //! The way of a packet allocates nothing, and every packet ends as delivered or under one named [`DropReason`]:
 //! `received = delivered + Σ dropped`.
 //!
-//! Another encapsulation is one variant of [`Encap`], the sockets it listens on (`receive::open`) and the
-//! function that strips its header ([`packet::decapsulate`]).
+//! Another encapsulation is one variant of [`Encap`], the sockets it listens on (`receive::open`), each with
+//! the [`packet::Header`] that its datagrams start with, and the function that strips that header.
+//!
+//! A raw socket gets every datagram of its protocol whether or not the kernel has a driver for it, and keeps
+//! the kernel from answering "protocol unreachable". (A loaded `ipip` or `sit` module without a device that
+//! takes the packet answers "port unreachable" all the same: unload it, or use its device instead.)
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -27,6 +32,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 mod counters;
 mod error;
 mod gre;
+mod gue;
 mod host;
 mod netlink;
 pub mod packet;
@@ -49,6 +55,10 @@ const BATCHES_PER_TURN: usize = 8;
 pub enum Encap {
     /// Generic Routing Encapsulation: RFC 2784, and the key and sequence fields of RFC 2890.
     Gre,
+    /// IP in IP: protocols 4 (RFC 2003) and 41 (RFC 2473, RFC 4213) over IPv4 and IPv6.
+    Ipip,
+    /// Generic UDP Encapsulation: draft-ietf-intarea-gue, variants 0 and 1.
+    Gue,
 }
 
 /// Options of `weir decap`.
@@ -56,6 +66,7 @@ pub enum Encap {
 #[command(after_help = "Examples:
   weir decap --vip 203.0.113.10
   weir decap --tun weir1 --vip 203.0.113.10 --vip 2001:db8:1::10 --key 42
+  weir decap --encap gue --gue-port 6080 --vip 203.0.113.10
 
 Signals: SIGUSR1 prints the counters; SIGTERM or SIGINT prints them and stops.")]
 pub struct DecapArgs {
@@ -75,14 +86,34 @@ pub struct DecapArgs {
     /// Accept only packets with this GRE key
     #[arg(long, value_name = "KEY")]
     pub key: Option<u32>,
+
+    /// UDP port of GUE [default: 6080]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub gue_port: Option<u16>,
+}
+
+/// The UDP port that IANA gave to GUE.
+const GUE_PORT: u16 = 6080;
+
+impl DecapArgs {
+    /// An option that the encapsulation has no use for is a misunderstanding better met now.
+    fn check(&self) -> Result<(), DecapError> {
+        let stray = |option, belongs_to| Err(DecapError::StrayOption { option, belongs_to });
+        match self {
+            Self { key: Some(_), encap: Encap::Ipip | Encap::Gue, .. } => stray("--key", "gre"),
+            Self { gue_port: Some(_), encap: Encap::Gre | Encap::Ipip, .. } => stray("--gue-port", "gue"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT; status lines and counters go to standard error.
 pub fn run(args: DecapArgs) -> Result<(), DecapError> {
-    // Blocked first, so that a signal at any later moment ends in the loop and the addresses are removed.
+    args.check()?;
+    // Blocked before anything is set up, so that a signal at any later moment ends in the loop and the addresses are removed.
     let signals = block_signals()?;
     let tun = Tun::open(&args.tun)?;
-    let mut receivers = receive::open(args.encap)?;
+    let mut receivers = receive::open(args.encap, args.gue_port.unwrap_or(GUE_PORT))?;
     let _addresses = host::prepare(tun.name(), &args.vip)?;
     say(format_args!("ready: {} into {}", receive::names(&receivers), tun.name()));
     if args.vip.is_empty() {
@@ -91,7 +122,7 @@ pub fn run(args: DecapArgs) -> Result<(), DecapError> {
     if let Some(advice) = host::arp_advice(&args.vip) {
         say(format_args!("note: {advice}"));
     }
-    let rules = Rules { encap: args.encap, key: args.key, vips: args.vip };
+    let rules = Rules { key: args.key, vips: args.vip };
     let mut counters = Counters::default();
     let outcome = forward(&signals, &mut receivers, &tun, &rules, &mut counters);
     report(&counters, &receivers);
@@ -116,10 +147,13 @@ fn forward(
             report(counters, receivers);
         }
         for receiver in receivers.iter_mut() {
+            let header = receiver.header();
             for _ in 0..BATCHES_PER_TURN {
                 let full = receiver.batch(&mut buffers, |outer, datagram| {
                     counters.received += 1;
-                    match packet::decapsulate(rules, outer, datagram).and_then(|inner| tun.deliver(inner)) {
+                    match packet::decapsulate(rules, header, outer, datagram)
+                        .and_then(|inner| tun.deliver(inner))
+                    {
                         Ok(()) => counters.delivered += 1,
                         Err(reason) => counters.drop(reason),
                     }

@@ -4,21 +4,32 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dataplane::wire::checksum::Delta;
 
-use super::{DropReason, Encap, gre};
+use super::{DropReason, gre, gue};
 
 /// How the kernel hands over an outer datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outer {
     /// With its IPv4 header in front: what raw IPv4 sockets do.
     WithIpv4Header,
-    /// Without any IP header, as raw IPv6 sockets do; the traffic class comes beside it.
+    /// Without any IP header, as raw IPv6 and all UDP sockets do; the traffic class comes beside it.
     Bare {
         /// The outer header's traffic class, of which the low two bits (ECN) matter.
         traffic_class: u8,
     },
 }
 
-/// The family that the encapsulation header announces.
+/// What stands between the outer IP (and UDP) header and the inner packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// A GRE header.
+    Gre,
+    /// Nothing: the outer header's protocol number says what follows.
+    Nothing(InnerFamily),
+    /// A GUE header, or in its variant 1 nothing.
+    Gue,
+}
+
+/// The family that the encapsulation announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InnerFamily {
     /// An IPv4 packet.
@@ -30,8 +41,6 @@ pub enum InnerFamily {
 /// What is accepted.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The encapsulation to take off.
-    pub encap: Encap,
     /// The only GRE key accepted; `None` for any.
     pub key: Option<u32>,
     /// Inner destinations accepted; empty for any.
@@ -44,6 +53,7 @@ pub struct Rules {
 /// carried over.
 pub fn decapsulate<'a>(
     rules: &Rules,
+    header: Header,
     outer: Outer,
     datagram: &'a mut [u8],
 ) -> Result<&'a mut [u8], DropReason> {
@@ -51,8 +61,10 @@ pub fn decapsulate<'a>(
         Outer::WithIpv4Header => strip_ipv4_header(datagram)?,
         Outer::Bare { traffic_class } => (traffic_class, datagram),
     };
-    let (family, inner) = match rules.encap {
-        Encap::Gre => gre::strip(payload, rules.key)?,
+    let (family, inner) = match header {
+        Header::Gre => gre::strip(payload, rules.key)?,
+        Header::Nothing(family) => (family, payload),
+        Header::Gue => gue::strip(payload)?,
     };
     let inner = trim(family, inner)?;
     if !rules.vips.is_empty() && !rules.vips.contains(&destination(family, inner)) {

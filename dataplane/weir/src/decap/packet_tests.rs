@@ -46,12 +46,21 @@ fn under_ipv4(traffic_class: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn rules(vips: &[&str]) -> Rules {
-    Rules { encap: Encap::Gre, key: None, vips: vips.iter().map(|vip| vip.parse().unwrap()).collect() }
+    Rules { key: None, vips: vips.iter().map(|vip| vip.parse().unwrap()).collect() }
 }
 
 fn take_off(rules: &Rules, outer: Outer, datagram: &[u8]) -> Result<Vec<u8>, DropReason> {
+    take_off_header(Header::Gre, rules, outer, datagram)
+}
+
+fn take_off_header(
+    header: Header,
+    rules: &Rules,
+    outer: Outer,
+    datagram: &[u8],
+) -> Result<Vec<u8>, DropReason> {
     let mut datagram = datagram.to_vec();
-    decapsulate(rules, outer, &mut datagram).map(|inner| inner.to_vec())
+    decapsulate(rules, header, outer, &mut datagram).map(|inner| inner.to_vec())
 }
 
 const BARE: Outer = Outer::Bare { traffic_class: 0 };
@@ -62,6 +71,36 @@ fn all_four_family_combinations_come_out_unchanged() {
     for (inner, wrapped) in [(inner_ipv4(0), gre4(&inner_ipv4(0))), (inner_ipv6(0), gre6(&inner_ipv6(0)))] {
         assert_eq!(take_off(&all, BARE, &wrapped), Ok(inner.clone()));
         assert_eq!(take_off(&all, Outer::WithIpv4Header, &under_ipv4(0, &wrapped)), Ok(inner));
+    }
+}
+
+#[test]
+fn ip_in_ip_is_what_its_protocol_number_announces() {
+    let (v4, v6) = (inner_ipv4(0), inner_ipv6(0));
+    let (as_v4, as_v6) = (Header::Nothing(InnerFamily::Ipv4), Header::Nothing(InnerFamily::Ipv6));
+    for (header, right, wrong) in [(as_v4, &v4, &v6), (as_v6, &v6, &v4)] {
+        for outer in [BARE, Outer::WithIpv4Header] {
+            let wrap = |inner: &[u8]| if outer == BARE { inner.to_vec() } else { under_ipv4(0, inner) };
+            let take = |datagram: &[u8]| take_off_header(header, &rules(&[]), outer, datagram);
+            assert_eq!(take(&wrap(right)), Ok(right.clone()));
+            assert_eq!(take(&wrap(wrong)), Err(DropReason::InnerVersion));
+            assert_eq!(take(&wrap(&right[..27])), Err(DropReason::InnerLength));
+            assert_eq!(take(&wrap(&[])), Err(DropReason::InnerLength));
+        }
+    }
+}
+
+#[test]
+fn gue_of_both_variants_comes_out_unchanged() {
+    let take = |datagram: &[u8]| take_off_header(Header::Gue, &rules(&[]), BARE, datagram);
+    for (protocol, inner) in [(4, inner_ipv4(0)), (41, inner_ipv6(0))] {
+        let variant_0 = [&[0, protocol, 0, 0], &inner[..]].concat();
+        let private_data = [&[2, protocol, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8], &inner[..], &[0xEE; 3]].concat();
+        for datagram in [&inner, &variant_0, &private_data] {
+            assert_eq!(take(datagram), Ok(inner.clone()));
+        }
+        assert_eq!(take(&[&[0, 45 - protocol, 0, 0], &inner[..]].concat()), Err(DropReason::InnerVersion));
+        assert_eq!(take(&inner[..19]), Err(DropReason::InnerLength));
     }
 }
 
@@ -166,14 +205,15 @@ fn congestion_marks_follow_rfc_6040() {
         let under = under_ipv4(outer, &wrapped);
         assert_eq!(take_off(&rules(&[]), Outer::WithIpv4Header, &under), expected4);
         assert_eq!(take_off(&rules(&[]), bare, &gre6(&inner_ipv6(dscp | inner))), expected6);
+        for header in [Header::Nothing(InnerFamily::Ipv6), Header::Gue] {
+            assert_eq!(take_off_header(header, &rules(&[]), bare, &inner_ipv6(dscp | inner)), expected6);
+        }
     }
 }
 
-/// Bytes that look enough like GRE for the deeper checks to be reached.
-fn nearly_gre() -> impl Strategy<Value = Vec<u8>> {
-    let protocol = prop_oneof![Just([8, 0]), Just([0x86, 0xDD]), any::<[u8; 2]>()];
-    let flags = prop_oneof![Just([0, 0]), Just([0xB0, 0]), Just([0x20, 0]), any::<[u8; 2]>()];
-    let inner = prop_oneof![
+/// Any bytes, most of the time behind a good header.
+fn nearly_inner() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
         prop::collection::vec(any::<u8>(), 0..80),
         prop::collection::vec(any::<u8>(), 0..80).prop_map(|mut bytes| {
             bytes.splice(0..0, inner_ipv4(2));
@@ -183,8 +223,15 @@ fn nearly_gre() -> impl Strategy<Value = Vec<u8>> {
             bytes.splice(0..0, inner_ipv6(1));
             bytes
         }),
-    ];
-    (flags, protocol, inner).prop_map(|(flags, protocol, inner)| [&flags[..], &protocol[..], &inner].concat())
+    ]
+}
+
+/// Bytes that look enough like GRE for the deeper checks to be reached.
+fn nearly_gre() -> impl Strategy<Value = Vec<u8>> {
+    let protocol = prop_oneof![Just([8, 0]), Just([0x86, 0xDD]), any::<[u8; 2]>()];
+    let flags = prop_oneof![Just([0, 0]), Just([0xB0, 0]), Just([0x20, 0]), any::<[u8; 2]>()];
+    (flags, protocol, nearly_inner())
+        .prop_map(|(flags, protocol, inner)| [&flags[..], &protocol[..], &inner].concat())
 }
 
 fn some_outer() -> impl Strategy<Value = Outer> {
@@ -194,6 +241,21 @@ fn some_outer() -> impl Strategy<Value = Outer> {
     ]
 }
 
+/// Bytes that look enough like GUE for the deeper checks to be reached.
+fn nearly_gue() -> impl Strategy<Value = Vec<u8>> {
+    let protocol = prop_oneof![Just(4), Just(41), any::<u8>()];
+    let flags = prop_oneof![Just([0, 0]), any::<[u8; 2]>()];
+    (any::<u8>(), protocol, flags, nearly_inner()).prop_map(|(first, protocol, flags, inner)| {
+        let private_data = vec![first; usize::from(first & 31) * 4];
+        [&[first & 0x3F, protocol][..], &flags, &private_data, &inner].concat()
+    })
+}
+
+fn some_header() -> impl Strategy<Value = Header> {
+    use Header::{Gre, Gue, Nothing};
+    prop::sample::select(vec![Gre, Gue, Nothing(InnerFamily::Ipv4), Nothing(InnerFamily::Ipv6)])
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic_and_what_comes_out_is_consistent(
@@ -201,12 +263,16 @@ proptest! {
             prop::collection::vec(any::<u8>(), 0..200),
             nearly_gre(),
             nearly_gre().prop_map(|payload| under_ipv4(3, &payload)),
+            nearly_inner(),
+            nearly_inner().prop_map(|payload| under_ipv4(3, &payload)),
+            nearly_gue(),
         ],
+        header in some_header(),
         outer in some_outer(),
         key in proptest::option::of(any::<u32>()),
     ) {
         let rules = Rules { key, ..rules(&[]) };
-        if let Ok(inner) = take_off(&rules, outer, &bytes) {
+        if let Ok(inner) = take_off_header(header, &rules, outer, &bytes) {
             let stated = match inner[0] >> 4 {
                 4 => usize::from(u16::from_be_bytes([inner[2], inner[3]])),
                 6 => 40 + usize::from(u16::from_be_bytes([inner[4], inner[5]])),
@@ -217,7 +283,24 @@ proptest! {
     }
 
     #[test]
-    fn every_way_of_wrapping_is_undone(
+    fn every_way_of_wrapping_in_udp_is_undone(
+        payload in prop::collection::vec(any::<u8>(), 0..1400),
+        words in proptest::option::of(0u8..32),
+        traffic_class in any::<u8>(),
+    ) {
+        let mut inner = inner_ipv6(0b01);
+        inner.truncate(40);
+        inner[4..6].copy_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
+        inner.extend_from_slice(&payload);
+        let header = words.map_or(vec![], |words| [&[words, 41, 0, 0][..], &vec![0x5A; usize::from(words) * 4]].concat());
+        let outer = Outer::Bare { traffic_class };
+        let taken = take_off_header(Header::Gue, &rules(&[]), outer, &[header, inner.clone()].concat());
+        if traffic_class & 3 == 3 { inner[1] |= 0b0010_0000; } // congestion met
+        prop_assert_eq!(taken, Ok(inner));
+    }
+
+    #[test]
+    fn every_way_of_wrapping_in_gre_is_undone(
         payload in prop::collection::vec(any::<u8>(), 0..1400),
         key in any::<u32>(),
         sequence in any::<u32>(),

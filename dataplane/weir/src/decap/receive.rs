@@ -3,16 +3,20 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::IoSliceMut;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use dataplane::wire::protocol;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::sockopt::{Ipv6RecvTClass, RcvBuf, RcvBufForce};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, recvmmsg, setsockopt};
+use nix::sys::socket::sockopt::{IpRecvTos, Ipv6RecvTClass, Ipv6V6Only, RcvBuf, RcvBufForce};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockFlag, SockType, SockaddrIn,
+    SockaddrIn6, bind, recvmmsg, setsockopt, socket,
+};
 use nix::sys::stat::fstat;
 
-use super::packet::Outer;
+use super::packet::{Header, InnerFamily, Outer};
 use super::{DecapError, Encap, sys};
 
 /// The most sockets one encapsulation needs (IPIP: two protocols over two families).
@@ -41,24 +45,52 @@ impl Buffers {
 pub struct Receiver {
     socket: OwnedFd,
     what: &'static str,
-    ipv6: bool,
+    header: Header,
+    /// The IPv4 header comes with the datagram, and no traffic class beside it.
+    with_ipv4_header: bool,
     headers: MultiHeaders<()>,
 }
 
+/// The protocol numbers of IP in IP.
+const IPV4: u8 = 4;
+const IPV6: u8 = 41;
+
+/// How to come by one socket.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The raw socket of an IP protocol.
+    Raw(u8),
+    /// The socket of a UDP port.
+    Udp(u16),
+}
+
 /// Opens the sockets for an encapsulation, over IPv4 and over IPv6 where the kernel has it.
-pub fn open(encap: Encap) -> Result<Vec<Receiver>, DecapError> {
-    let sockets = match encap {
-        Encap::Gre => [
-            ("GRE over IPv4", libc::AF_INET, protocol::GRE),
-            ("GRE over IPv6", libc::AF_INET6, protocol::GRE),
+pub fn open(encap: Encap, gue_port: u16) -> Result<Vec<Receiver>, DecapError> {
+    use AddressFamily::{Inet, Inet6};
+    use Source::{Raw, Udp};
+    let (bare_v4, bare_v6) = (Header::Nothing(InnerFamily::Ipv4), Header::Nothing(InnerFamily::Ipv6));
+    let sockets: &[_] = match encap {
+        Encap::Gre => &[
+            ("GRE over IPv4", Inet, Raw(protocol::GRE), Header::Gre),
+            ("GRE over IPv6", Inet6, Raw(protocol::GRE), Header::Gre),
+        ],
+        Encap::Ipip => &[
+            ("IPv4 in IPv4", Inet, Raw(IPV4), bare_v4),
+            ("IPv6 in IPv4", Inet, Raw(IPV6), bare_v6),
+            ("IPv4 in IPv6", Inet6, Raw(IPV4), bare_v4),
+            ("IPv6 in IPv6", Inet6, Raw(IPV6), bare_v6),
+        ],
+        Encap::Gue => &[
+            ("GUE over IPv4", Inet, Udp(gue_port), Header::Gue),
+            ("GUE over IPv6", Inet6, Udp(gue_port), Header::Gue),
         ],
     };
     let mut receivers = Vec::new();
-    for (what, domain, number) in sockets {
-        match Receiver::raw(what, domain, number) {
+    for &(what, family, source, header) in sockets {
+        match Receiver::open(what, family, source, header) {
             Ok(receiver) => receivers.push(receiver),
             // A kernel without IPv6 cannot be sent any.
-            Err(Errno::EAFNOSUPPORT) if domain == libc::AF_INET6 => {}
+            Err(Errno::EAFNOSUPPORT) if family == Inet6 => {}
             Err(errno) => return Err(DecapError::Socket { what, errno }),
         }
     }
@@ -66,19 +98,48 @@ pub fn open(encap: Encap) -> Result<Vec<Receiver>, DecapError> {
 }
 
 impl Receiver {
-    fn raw(what: &'static str, domain: libc::c_int, number: u8) -> Result<Self, Errno> {
-        let socket = sys::raw_socket(domain, number)?;
-        let ipv6 = domain == libc::AF_INET6;
-        if ipv6 {
-            setsockopt(&socket, Ipv6RecvTClass, &true)?;
-        }
+    fn open(
+        what: &'static str,
+        family: AddressFamily,
+        source: Source,
+        header: Header,
+    ) -> Result<Self, Errno> {
+        let over_ipv4 = family == AddressFamily::Inet;
+        let socket = match source {
+            Source::Raw(number) => sys::raw_socket(family as libc::c_int, number)?,
+            Source::Udp(_) => {
+                let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+                socket(family, SockType::Datagram, flags, None)?
+            }
+        };
         // Beyond the system's limit where we may, else as much as it allows.
         setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER_BYTES)
             .or_else(|_| setsockopt(&socket, RcvBuf, &RECEIVE_BUFFER_BYTES))?;
-        // Exactly the room for the traffic class, which comes with every IPv6 datagram: recvmmsg overwrites
-        // the length of this room with what it used and nix does not restore it, so the two must be equal.
-        let room = ipv6.then(|| nix::cmsg_space!(libc::c_int));
-        Ok(Self { socket, what, ipv6, headers: MultiHeaders::preallocate(BATCH, room) })
+        // Exactly the room for the traffic class, which comes with every datagram: recvmmsg overwrites the
+        // length of this room with what it used and nix does not restore it, so the two must be equal.
+        let room = match (source, over_ipv4) {
+            (Source::Raw(_), true) => None,
+            (Source::Udp(_), true) => {
+                setsockopt(&socket, IpRecvTos, &true)?;
+                Some(nix::cmsg_space!(u8))
+            }
+            (_, false) => {
+                setsockopt(&socket, Ipv6RecvTClass, &true)?;
+                Some(nix::cmsg_space!(libc::c_int))
+            }
+        };
+        // Bound last: datagrams arrive from then on, and each must have its traffic class.
+        if let Source::Udp(port) = source {
+            listen(&socket, over_ipv4, port)?;
+        }
+        let with_ipv4_header = room.is_none();
+        let headers = MultiHeaders::preallocate(BATCH, room);
+        Ok(Self { socket, what, header, with_ipv4_header, headers })
+    }
+
+    /// What its datagrams start with.
+    pub fn header(&self) -> Header {
+        self.header
     }
 
     /// Reads what is there, up to a batch, and hands over each datagram. `true`: there may be more.
@@ -96,10 +157,10 @@ impl Receiver {
         match recvmmsg(fd, &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
             Ok(messages) => {
                 for (slot, message) in arrived.iter_mut().zip(messages) {
-                    let outer = if self.ipv6 {
-                        Outer::Bare { traffic_class: traffic_class(&message) }
-                    } else {
+                    let outer = if self.with_ipv4_header {
                         Outer::WithIpv4Header
+                    } else {
+                        Outer::Bare { traffic_class: traffic_class(&message) }
                     };
                     *slot = (message.bytes, outer);
                     count += 1;
@@ -116,6 +177,16 @@ impl Receiver {
     }
 }
 
+/// Receives what comes to a UDP port, at every address of one family.
+fn listen(socket: &OwnedFd, over_ipv4: bool, port: u16) -> Result<(), Errno> {
+    if over_ipv4 {
+        return bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)));
+    }
+    setsockopt(socket, Ipv6V6Only, &true)?;
+    sys::accept_zero_checksum_over_ipv6(socket.as_fd())?;
+    bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0)))
+}
+
 impl AsFd for Receiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -126,6 +197,7 @@ impl AsFd for Receiver {
 fn traffic_class(message: &RecvMsg<'_, '_, ()>) -> u8 {
     let class = message.cmsgs().ok().and_then(|mut all| {
         all.find_map(|one| match one {
+            ControlMessageOwned::Ipv4Tos(class) => Some(class),
             ControlMessageOwned::Ipv6TClass(class) => u8::try_from(class).ok(),
             _ => None,
         })
@@ -147,8 +219,8 @@ pub fn names(receivers: &[Receiver]) -> String {
 pub fn lost_in_kernel(receivers: &[Receiver]) -> u64 {
     let ours: Vec<_> =
         receivers.iter().filter_map(|r| fstat(&r.socket).ok()).map(|stat| stat.st_ino.to_string()).collect();
-    let tables = ["/proc/thread-self/net/raw", "/proc/thread-self/net/raw6"];
-    let lines = tables.map(|path| fs::read_to_string(path).unwrap_or_default()).concat();
+    let read = |table| fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+    let lines = ["raw", "raw6", "udp", "udp6"].map(read).concat();
     lines.lines().filter_map(|line| drops_of(line, &ours)).sum()
 }
 

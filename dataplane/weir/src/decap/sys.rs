@@ -1,4 +1,4 @@
-//! The two system calls that `nix` has no safe form for. All unsafe code of `weir decap` is here.
+//! The three system calls that `nix` has no safe form for. All unsafe code of `weir decap` is here.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -44,4 +44,23 @@ pub fn raw_socket(domain: libc::c_int, protocol: u8) -> Result<OwnedFd, Errno> {
     let fd = Errno::result(unsafe { libc::socket(domain, kind, protocol.into()) })?;
     // SAFETY: the call succeeded, so `fd` is open, and nobody else has it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets a UDP socket over IPv6 receive datagrams without a checksum, which RFC 6935 allows for tunnels: the
+/// inner packet has its own. The kernel drops them otherwise.
+pub fn accept_zero_checksum_over_ipv6(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let yes: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: - `socket` is open for the duration of the borrow;
+    //         - the option's value is one `int`; `yes` is one, alive for the whole call, and only read.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_UDP,
+            libc::UDP_NO_CHECK6_RX,
+            (&raw const yes).cast(),
+            length,
+        )
+    };
+    Errno::result(result).map(drop)
 }
