@@ -5,6 +5,5 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
 mod decap;
-mod gre;
-mod nat;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::Scratch;
+use super::case::{Case, DSCP, Way};
 use super::netns::{Namespace, link};
 use super::nginx::{self, Site};
 use super::process::Process;
@@ -12,6 +13,11 @@ use super::process::Process;
 /// The address of the service (RFC 2544's block for benchmarks, and the documentation prefix).
 pub const VIP4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xDB8, 0x18, 0, 0, 0, 0, 1);
+/// Prefixes around them, for services on a whole prefix.
+pub const PREFIX4: &str = "198.18.0.0/28";
+pub const PREFIX6: &str = "2001:db8:18::/124";
+/// The tag of the balancer's frames, where they have one.
+pub const VLAN: u16 = 100;
 /// Where the echo servers listen.
 pub const ECHO_PORT: u16 = 5300;
 
@@ -48,13 +54,18 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// The network that a case needs.
+    pub fn of(case: &Case) -> Self {
+        if case.way == Way::Nat { Self::routed() } else { Self::direct(case) }
+    }
+
     /// All on one switch; answers go from server to client directly.
     ///
     /// ```text
     /// client .1 ──┐   lb .2 ──┐   s1 .11, s2 .12, s3 .13 ──┐     10.77.0.0/24, fd77::/64
     ///             └───────────┴── switch ──────────────────┘     VIP by way of .2
     /// ```
-    pub fn direct() -> Self {
+    pub fn direct(case: &Case) -> Self {
         let scratch = Scratch::new();
         let site = Site::new(77);
         let switch = new_switch();
@@ -65,14 +76,14 @@ impl Lab {
         // The client's packets must leave room for the tunnel; its MSS tells the servers the same.
         client.ip(["link set eth0 mtu 1500"]);
         configure(&client, "eth0", "10.77.0.1/24", "fd77::1/64");
-        client.ip([format!("route add {VIP4} via 10.77.0.2"), format!("route add {VIP6} via fd77::2")]);
+        client.ip([format!("route add {PREFIX4} via 10.77.0.2"), format!("route add {PREFIX6} via fd77::2")]);
         let servers = (0..SERVERS)
             .map(|index| {
                 let mut server = new_server(index, [10, 77, 0], 0xFD77, &switch, 80, &site, &scratch);
                 // The VIP is on lo: it must not be claimed on the link.
                 server.namespace.sysctl("net/ipv4/conf/all/arp_ignore", "1");
                 server.namespace.sysctl("net/ipv4/conf/all/arp_announce", "2");
-                server.decap = Some(start_decap(&server.namespace, &scratch));
+                server.decap = prepare_for_vips(&server.namespace, case, &scratch);
                 server
             })
             .collect();
@@ -180,11 +191,49 @@ fn new_server(
     Server { namespace, v4, v6, decap: None, _nginx: nginx }
 }
 
-fn start_decap(namespace: &Namespace, scratch: &Scratch) -> Process {
+/// Makes a server answer for the VIPs.
+fn prepare_for_vips(namespace: &Namespace, case: &Case, scratch: &Scratch) -> Option<Process> {
+    if case.prefix {
+        // `weir decap --vip` takes addresses; these routes make every address of the prefix the server's own.
+        namespace
+            .ip([format!("route add local {PREFIX4} dev lo"), format!("route add local {PREFIX6} dev lo")]);
+        // An IPv6 socket may then be bound to an address that only a route makes ours.
+        namespace.sysctl("net/ipv6/ip_nonlocal_bind", "1");
+    }
+    let Some(mut options) = case.way.decap_options() else {
+        accept_marked_packets(namespace);
+        return None;
+    };
+    if !case.prefix {
+        options.extend(["--vip".into(), VIP4.to_string(), "--vip".into(), VIP6.to_string()]);
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.args(["decap", "--encap", "gre", "--vip", &VIP4.to_string(), "--vip", &VIP6.to_string()]);
+    command.arg("decap").args(options);
     let mut decap =
         Process::start(namespace, &format!("decap-{}", namespace.name()), command, scratch.path());
     decap.wait_for_log("ready", Duration::from_secs(5));
-    decap
+    Some(decap)
+}
+
+/// The server's side of L3DSR: the DSCP names the VIP.
+fn accept_marked_packets(namespace: &Namespace) {
+    namespace.ip([
+        format!("address add {VIP4}/32 dev lo scope host"),
+        format!("address add {VIP6}/128 dev lo nodad"),
+    ]);
+    namespace.nft(&format!(
+        "table ip l3dsr {{
+             chain pre {{
+                 type filter hook prerouting priority raw
+                 ip dscp {DSCP} ip daddr set {VIP4} ip dscp set 0
+             }}
+         }}
+         table ip6 l3dsr {{
+             chain pre {{
+                 type filter hook prerouting priority raw
+                 ip6 dscp {DSCP} ip6 daddr set {VIP6} ip6 dscp set 0
+             }}
+         }}
+"
+    ));
 }

@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: namespaces, servers, load, and balancers to put under load.
 
 pub mod balancer;
+pub mod case;
 pub mod http;
 pub mod lab;
 pub mod metrics;
@@ -43,7 +44,7 @@ fn missing() -> Vec<String> {
         missing.push("/dev/net/tun".to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    for tool in ["ip", "ethtool", "nginx"] {
+    for tool in ["ip", "ethtool", "nginx", "nft"] {
         if !std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
             missing.push(format!("`{tool}`"));
         }

@@ -77,6 +77,11 @@ impl Namespace {
         self.checked(command.args(["-batch", "-"]), &batch);
     }
 
+    /// Loads rules for packet filtering and mangling.
+    pub fn nft(&self, rules: &str) {
+        self.checked(Command::new("nft").args(["-f", "-"]), rules);
+    }
+
     /// Turns off what would let unfinished checksums and oversized frames reach a packet socket.
     pub fn offloads_off(&self, interface: &str) {
         let options = "tx off rx off tso off gso off gro off sg off";

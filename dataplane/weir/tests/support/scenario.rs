@@ -24,6 +24,11 @@ impl Load {
         let wanted = std::env::var("WEIR_E2E_CONNECTIONS").ok().and_then(|number| number.parse().ok());
         Self { short: wanted.unwrap_or(4000), long: 60 }
     }
+
+    /// For one of many combinations: enough for every kind of packet, a few seconds long.
+    pub fn small() -> Self {
+        Self { short: 400, long: 12 }
+    }
 }
 
 /// Short connections beside open ones, and a change of weights in the middle: nothing fails, nothing moves,

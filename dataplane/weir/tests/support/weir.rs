@@ -9,7 +9,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::balancer::{Balancer, Weights};
-use super::lab::{ECHO_PORT, Lab, VIP4, VIP6};
+use super::case::{Case, Way};
+use super::lab::{ECHO_PORT, Lab, VLAN};
 use super::metrics::{self, Metrics};
 use super::netns::Namespace;
 use super::process::Process;
@@ -19,15 +20,6 @@ const METRICS_PORT: u16 = 9400;
 /// The EAL maps and clears its memory first.
 const START: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How the services are forwarded.
-#[derive(Clone, Copy, Debug)]
-pub enum Service {
-    /// VIP:80 and UDP VIP:5300 in GRE to the same ports on the servers.
-    Gre { inner_ipv6: bool, outer_ipv6: bool },
-    /// VIP:80 to port 8080, UDP VIP:53 to port 5300.
-    Nat,
-}
 
 /// A running weir.
 pub struct Weir<'a> {
@@ -39,9 +31,9 @@ pub struct Weir<'a> {
 
 impl<'a> Weir<'a> {
     /// Starts it and waits until it is ready.
-    pub fn start(lab: &'a Lab, service: Service, weights: Weights) -> Self {
+    pub fn start(lab: &'a Lab, case: &Case, weights: Weights) -> Self {
         let file = lab.scratch.path().join("weir.toml");
-        let config = configuration(lab, service);
+        let config = configuration(lab, case);
         let text = config(weights);
         eprintln!("--- {}:\n{text}---", file.display());
         write_whole(&file, &text);
@@ -121,28 +113,26 @@ impl Balancer for Weir<'_> {
 }
 
 /// The configuration for a lab, as a function of the weights.
-fn configuration(lab: &Lab, service: Service) -> impl Fn(Weights) -> String + 'static {
+fn configuration(lab: &Lab, case: &Case) -> impl Fn(Weights) -> String + 'static {
     let mut head = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\"]\nlcores = \"1\"\n".to_owned();
-    let mtu = if matches!(service, Service::Nat) { 1500 } else { super::lab::TUNNEL_MTU };
+    let mtu = case.mtu;
+    let vlan = if case.vlan { format!("vlan = {VLAN}\n") } else { String::new() };
     for (number, (interface, [v4, v6])) in lab.ports.iter().enumerate() {
         let device = format!("net_af_packet{number},iface={interface}");
         let _ = write!(
             head,
-            "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n"
+            "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n{vlan}"
         );
     }
     let socket = lab.scratch.path().join("weir.sock");
     let _ = write!(head, "\n[control]\nsocket = \"{}\"\n", socket.display());
-    let (vip, encap, outer_ipv6, vip_ports, server_ports) = match service {
-        Service::Gre { inner_ipv6: true, outer_ipv6 } => {
-            (VIP6.to_string(), "gre", outer_ipv6, [80, ECHO_PORT], None)
-        }
-        Service::Gre { inner_ipv6: false, outer_ipv6 } => {
-            (VIP4.to_string(), "gre", outer_ipv6, [80, ECHO_PORT], None)
-        }
-        Service::Nat => (VIP4.to_string(), "nat", false, [80, 53], Some([8080, ECHO_PORT])),
-    };
-    let servers: Vec<_> = lab.servers.iter().map(|server| server.address(outer_ipv6)).collect();
+    if case.way.gue_port() != 6080 {
+        let _ = write!(head, "\n[tunnel]\ngue_port = {}\n", case.way.gue_port());
+    }
+    let (vip_ports, server_ports) =
+        if case.way == Way::Nat { ([80, 53], Some([8080, ECHO_PORT])) } else { ([80, ECHO_PORT], None) };
+    let (vip, encap) = (case.vip(), case.way.config());
+    let servers: Vec<_> = lab.servers.iter().map(|server| server.address(case.server_ipv6)).collect();
     move |weights| {
         let mut text = head.clone();
         for (index, protocol) in ["tcp", "udp"].into_iter().enumerate() {
@@ -150,7 +140,7 @@ fn configuration(lab: &Lab, service: Service) -> impl Fn(Weights) -> String + 's
             let port = vip_ports[index];
             let _ = write!(
                 text,
-                "\n[[vip]]\naddress = \"{vip}\"\nprotocol = \"{protocol}\"\nport = {port}\nencap = \"{encap}\"\n\
+                "\n[[vip]]\naddress = \"{vip}\"\nprotocol = \"{protocol}\"\nport = {port}\n{encap}\n\
                  select = \"alias\"\n"
             );
             for (server, weight) in servers.iter().zip(weights) {
