@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use weir::{
     cli::{Cli, Command, LogFormat},
     config, decap, demo,
-    error::{EXIT_CONFIG, EXIT_ENVIRONMENT, Failure},
+    error::{EXIT_CONFIG, Failure},
     run,
 };
 
@@ -24,13 +24,9 @@ fn main() -> ExitCode {
             ExitCode::from(if checked.usable { 0 } else { EXIT_CONFIG })
         }
         Command::Demo(args) => finish(demo::run(&args)),
-        Command::Decap(args) => match decap::run(args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::from(EXIT_ENVIRONMENT)
-            }
-        },
+        Command::Decap(args) => {
+            finish(decap::run(args).map_err(|error| Failure::environment(&error, error.remedy())))
+        }
     }
 }
 

@@ -98,6 +98,18 @@ fn metrics_address_in_use_is_named_with_a_remedy() {
 }
 
 #[test]
+fn decap_refuses_an_option_of_another_encapsulation() {
+    for (args, cause) in [
+        (["decap", "--encap", "ipip", "--key", "1"], "--key goes with --encap gre"),
+        (["decap", "--encap", "gre", "--gue-port", "1"], "--gue-port goes with --encap gue"),
+    ] {
+        let output = weir(&args);
+        assert_eq!(output.status.code(), Some(3));
+        assert_cause_and_remedy(&text(&output.stderr), cause, "leave the option out");
+    }
+}
+
+#[test]
 fn help_names_the_commands_and_wrong_usage_exits_with_two() {
     let help = text(&weir(&["--help"]).stdout);
     for command in ["run", "check", "demo", "decap"] {
