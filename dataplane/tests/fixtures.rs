@@ -6,7 +6,11 @@ mod support;
 use dataplane::{
     pipeline::DropReason::{self, *},
     ports::{RxChecksum, memory::MemoryPacket},
-    tables::{hash::HashKey, server::ServerState, vip::Encap},
+    tables::{
+        encap::{Encap, GueVariant},
+        hash::HashKey,
+        server::ServerState,
+    },
     wire::Mac,
 };
 use support::*;
@@ -19,16 +23,16 @@ fn rig() -> Rig {
     let mut down = server("198.51.100.18", None, 1.0);
     down.state = ServerState::Draining;
     Rig::new(vec![
-        vip(service(V4, 6, 80), Encap::Gre, vec![server("198.51.100.11", None, 1.0)]),
-        vip(service(V6, 6, 80), Encap::Gre, vec![server("198.51.100.12", None, 1.0)]),
-        vip(service(V4, 6, 81), Encap::Gre, vec![server("2001:db8:1::13", None, 1.0)]),
-        vip(service(V6, 6, 81), Encap::Gre, vec![server("2001:db8:1::14", None, 1.0)]),
+        vip(service(V4, 6, 80), GRE, vec![server("198.51.100.11", None, 1.0)]),
+        vip(service(V6, 6, 80), GRE, vec![server("198.51.100.12", None, 1.0)]),
+        vip(service(V4, 6, 81), GRE, vec![server("2001:db8:1::13", None, 1.0)]),
+        vip(service(V6, 6, 81), GRE, vec![server("2001:db8:1::14", None, 1.0)]),
         vip(service(V4, 6, 8000), Encap::Nat, vec![server("198.51.100.15", Some(8080), 1.0)]),
         vip(service(V4, 17, 53), Encap::Nat, vec![server("198.51.100.16", Some(5353), 1.0)]),
         vip(service(V6, 6, 8000), Encap::Nat, vec![server("2001:db8:1::17", Some(8080), 1.0)]),
-        vip(service(V4, 6, 82), Encap::Gre, vec![down]),
-        vip(service(V4, 6, 83), Encap::Gre, vec![server("203.0.113.200", None, 1.0)]),
-        vip(service(V4, 6, 84), Encap::Gre, vec![server("198.51.100.99", None, 1.0)]),
+        vip(service(V4, 6, 82), GRE, vec![down]),
+        vip(service(V4, 6, 83), GRE, vec![server("203.0.113.200", None, 1.0)]),
+        vip(service(V4, 6, 84), GRE, vec![server("198.51.100.99", None, 1.0)]),
     ])
 }
 
@@ -156,6 +160,7 @@ fn every_drop_has_its_name() {
         ),
         ("another host's frame", frame(Mac([2, 9, 9, 9, 9, 9]), CLIENT_MAC, &ip), OtherHost),
         ("broadcast", frame(Mac::BROADCAST, CLIENT_MAC, &ip), OtherHost),
+        ("tagged frame on an untagged port", ethernet(LAN_MAC, CLIENT_MAC, 0x8100, &[0; 46]), OtherVlan),
         ("LLDP", ethernet(LAN_MAC, CLIENT_MAC, 0x88cc, &[0; 46]), UnknownEtherType),
         ("port without a VIP", from_client(&v4(V4).tcp(1000, 9999, SYN, b"")), ForHost),
         ("to our own address", from_client(&v4("192.0.2.2").tcp(1000, 22, SYN, b"")), ForHost),
@@ -197,7 +202,7 @@ fn server_beyond_the_gateway_is_reached_through_it() {
 
 #[test]
 fn server_without_a_route_is_a_drop() {
-    let mut spec = spec(vec![vip(service(V4, 6, 80), Encap::Gre, vec![server("203.0.113.200", None, 1.0)])]);
+    let mut spec = spec(vec![vip(service(V4, 6, 80), GRE, vec![server("203.0.113.200", None, 1.0)])]);
     spec.ports[0].gateways.clear();
     let mut rig = Rig::with(spec, neighbors(), 64);
     let sent = rig.send(0, &from_client(&v4(V4).tcp(1000, 80, SYN, b"")));
@@ -325,4 +330,88 @@ fn full_port_drops_by_name() {
     rig.worker.queue_mut(ipc::id::PortId(1)).capacity = Some(0);
     let sent = rig.send(0, &from_client(&v4(V4).tcp(1000, 80, SYN, b"")));
     assert_eq!(sent, Outcome::Dropped(TxFull));
+}
+
+/// The same frame with an 802.1Q tag.
+fn tag(vlan: u16, frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0], &vlan.to_be_bytes(), &frame[12..]].concat()
+}
+
+#[test]
+fn tags_of_a_vlan_port_are_taken_off_and_put_on() {
+    let mut spec = spec(vec![vip(service(V4, 6, 80), GRE, vec![server("198.51.100.11", None, 1.0)])]);
+    spec.ports[0].vlan = Some(100);
+    spec.ports[1].vlan = Some(200);
+    let mut rig = Rig::with(spec, neighbors(), 64);
+    let ip = v4(V4).tcp(1000, 80, SYN, b"");
+    let outer = frame(server_mac(11), SERVER_NET_MAC, &gre("198.51.100.11", 0, DF, &ip));
+    assert_eq!(rig.send(0, &tag(100, &from_client(&ip))), Outcome::Out(1, tag(200, &outer)));
+    assert_eq!(rig.send(0, &tag(101, &from_client(&ip))), Outcome::Dropped(OtherVlan));
+    assert_eq!(rig.send(0, &from_client(&ip)), Outcome::Dropped(OtherVlan));
+    let client = (CLIENT_MAC, [192, 0, 2, 9]);
+    let request = arp(1, client, (Mac::default(), [192, 0, 2, 2]));
+    let reply = ethernet(CLIENT_MAC, LAN_MAC, 0x0806, &arp(2, (LAN_MAC, [192, 0, 2, 2]), client));
+    let sent = rig.send(0, &tag(100, &ethernet(Mac::BROADCAST, CLIENT_MAC, 0x0806, &request)));
+    assert_eq!(sent, Outcome::Out(0, tag(100, &reply)));
+}
+
+#[test]
+fn every_tunnel_carries_both_families_over_both() {
+    let over = |v6| if v6 { "2001:db8:1::13" } else { "198.51.100.13" };
+    for (encap, name) in [
+        (Encap::Ipip, "ipip"),
+        (Encap::Gre { key: Some(42) }, "gre with key"),
+        (Encap::Gue { variant: GueVariant::Header, port: 6080 }, "gue 0"),
+        (Encap::Gue { variant: GueVariant::Direct, port: 6080 }, "gue 1"),
+    ] {
+        for (outer_v6, inner_v6) in [(false, false), (false, true), (true, false), (true, true)] {
+            let address = if inner_v6 { V6 } else { V4 };
+            let servers = vec![server(over(outer_v6), None, 1.0)];
+            let mut rig = Rig::new(vec![vip(service(address, 6, 80), encap, servers)]);
+            let client = if inner_v6 { v6(address) } else { v4(address) };
+            let ip = Ip { tos: 0x2a, ..client }.tcp(1000, 80, ACK, b"payload");
+            let entropy = label(inner_v6, &ip);
+            let family = if inner_v6 { 41 } else { 4 };
+            let udp = |header: &[u8]| {
+                let len = (8 + header.len() + ip.len()) as u16;
+                let sport = 0xc000 | entropy as u16;
+                [&sport.to_be_bytes()[..], &[0x17, 0xc0], &len.to_be_bytes(), &[0, 0], header, &ip].concat()
+            };
+            let (protocol, payload) = match encap {
+                Encap::Ipip => (family, ip.clone()),
+                Encap::Gre { .. } => {
+                    let kind: [u8; 2] = if inner_v6 { [0x86, 0xdd] } else { [8, 0] };
+                    (47, [&[0x20, 0][..], &kind, &[0, 0, 0, 42], &ip].concat())
+                }
+                Encap::Gue { variant: GueVariant::Header, .. } => (17, udp(&[0, family, 0, 0])),
+                _ => (17, udp(&[])),
+            };
+            let from = if outer_v6 { "2001:db8:1::2" } else { "198.51.100.2" };
+            let misc = if outer_v6 { entropy } else { DF };
+            let outer = Ip { tos: 0x2a, misc, ..Ip::new(from, over(outer_v6), protocol) }.packet(&payload);
+            assert_eq!(
+                rig.send(0, &from_client(&ip)),
+                to_server(13, &outer),
+                "{name}, 6 outside: {outer_v6}"
+            );
+        }
+    }
+}
+
+#[test]
+fn l3dsr_marks_the_vip_and_keeps_ecn_and_checksums() {
+    for ecn in 0..4 {
+        let l3dsr = Encap::L3dsr { dscp: 7 };
+        let mut rig = Rig::new(vec![
+            vip(service(V4, 6, 80), l3dsr, vec![server("198.51.100.11", None, 1.0)]),
+            vip(service(V6, 17, 53), l3dsr, vec![server("2001:db8:1::12", None, 1.0)]),
+        ]);
+        let marked = 7 << 2 | ecn;
+        let ip = Ip { tos: 0xb8 | ecn, ..v4(V4) }.tcp(1000, 80, ACK, b"x");
+        let expected = Ip { tos: marked, ttl: 63, ..v4("198.51.100.11") }.tcp(1000, 80, ACK, b"x");
+        assert_eq!(rig.send(0, &from_client(&ip)), to_server(11, &expected));
+        let ip = Ip { tos: 0x10 | ecn, misc: 0xabcde, ..v6(V6) }.udp(1000, 53, b"query", true);
+        let to = Ip { tos: marked, ttl: 63, misc: 0xabcde, ..v6("2001:db8:1::12") };
+        assert_eq!(rig.send(0, &from_client(&ip)), to_server(12, &to.udp(1000, 53, b"query", true)));
+    }
 }

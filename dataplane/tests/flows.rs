@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use dataplane::{
     pipeline::DropReason,
-    tables::{server::ServerState, vip::Encap},
+    tables::{encap::Encap, server::ServerState},
 };
 use proptest::prelude::*;
 use support::*;
@@ -31,7 +31,7 @@ fn live(rig: &Rig) -> u64 {
 
 #[test]
 fn second_syn_keeps_server_and_counts_once() {
-    let mut rig = rig(Encap::Gre);
+    let mut rig = rig(GRE);
     let first = rig.server_of(&packet(1000, SYN));
     assert!(first.is_some());
     assert_eq!(rig.server_of(&packet(1000, SYN)), first);
@@ -41,7 +41,7 @@ fn second_syn_keeps_server_and_counts_once() {
 #[test]
 fn flow_ends_once_by_fin_or_reset_in_any_form() {
     for ending in [FIN | ACK, RST, RST | ACK] {
-        let mut rig = rig(Encap::Gre);
+        let mut rig = rig(GRE);
         for flags in [SYN, ACK, ACK] {
             rig.server_of(&packet(1000, flags));
         }
@@ -55,7 +55,7 @@ fn flow_ends_once_by_fin_or_reset_in_any_form() {
 
 #[test]
 fn reused_port_is_a_new_flow() {
-    let mut rig = rig(Encap::Gre);
+    let mut rig = rig(GRE);
     for flags in [SYN, ACK, FIN | ACK, SYN, ACK] {
         rig.server_of(&packet(1000, flags));
     }
@@ -66,7 +66,7 @@ fn reused_port_is_a_new_flow() {
 
 #[test]
 fn end_of_an_unknown_connection_is_forwarded_and_not_entered() {
-    let mut rig = rig(Encap::Gre);
+    let mut rig = rig(GRE);
     assert!(rig.server_of(&packet(1000, RST)).is_some());
     assert!(rig.server_of(&packet(1001, FIN | ACK)).is_some());
     assert_eq!(rig.handle.counters.lcore.created.get(), 0);
@@ -74,8 +74,8 @@ fn end_of_an_unknown_connection_is_forwarded_and_not_entered() {
 
 #[test]
 fn packet_of_an_unknown_connection_goes_where_its_syn_would_and_is_adopted() {
-    let mut known = rig(Encap::Gre);
-    let mut fresh = rig(Encap::Gre);
+    let mut known = rig(GRE);
+    let mut fresh = rig(GRE);
     for sport in 1000..1100 {
         assert_eq!(known.server_of(&packet(sport, SYN)), fresh.server_of(&packet(sport, ACK)));
     }
@@ -102,7 +102,7 @@ fn assert_unmoved(rig: &mut Rig, flows: &HashMap<u16, u8>) {
 
 #[test]
 fn established_flows_stay_through_weights_additions_drains_and_removals() {
-    let mut rig = rig(Encap::Gre);
+    let mut rig = rig(GRE);
     let flows = establish(&mut rig, 1000..1300);
     assert_eq!(flows.values().collect::<HashSet<_>>().len(), 3);
 
@@ -127,7 +127,7 @@ fn established_flows_stay_through_weights_additions_drains_and_removals() {
 
 #[test]
 fn flows_of_a_server_that_is_down_move_to_live_ones_and_the_others_stay() {
-    let mut rig = rig(Encap::Gre);
+    let mut rig = rig(GRE);
     let mut flows = establish(&mut rig, 1000..1300);
     rig.spec.vips[0].servers[0].state = ServerState::Down;
     rig.publish();
@@ -144,7 +144,7 @@ fn flows_of_a_server_that_is_down_move_to_live_ones_and_the_others_stay() {
 
 #[test]
 fn removed_server_is_forgotten_only_when_its_flows_are_gone() {
-    let mut rig = rig(Encap::Gre);
+    let mut rig = rig(GRE);
     establish(&mut rig, 1000..1100);
     rig.spec.vips[0].servers.remove(0);
     rig.publish();
@@ -156,7 +156,7 @@ fn removed_server_is_forgotten_only_when_its_flows_are_gone() {
 
 #[test]
 fn shares_follow_the_weights() {
-    let mut rig = rig(Encap::Gre);
+    let mut rig = rig(GRE);
     for (server, weight) in rig.spec.vips[0].servers.iter_mut().zip([1.0, 2.0, 4.0]) {
         server.weight = weight;
     }
@@ -198,7 +198,7 @@ fn servers_reset_ends_a_nat_flow() {
 
 #[test]
 fn full_flow_table_forwards_untracked_or_evicts_and_counts_stay_exact() {
-    for encap in [Encap::Gre, Encap::Nat] {
+    for encap in [GRE, Encap::Nat] {
         let base = rig(encap);
         let mut rig = Rig::with(base.spec.clone(), neighbors(), 16);
         for sport in 1000..2000 {
@@ -301,7 +301,7 @@ proptest! {
 
     #[test]
     fn flows_stay_and_counts_are_exact_under_loss_repetition_and_reordering(ops in ops()) {
-        replay(Encap::Gre, &ops)?;
+        replay(GRE, &ops)?;
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod resolve;
 mod rewrite;
 mod track;
 pub mod verdict;
+pub mod vlan;
 
 use std::{io, net::IpAddr, sync::Arc};
 
@@ -18,7 +19,7 @@ use ipc::id::{PortId, ServerId, VipId};
 use self::{
     counters::{Counters, Ledger, Traffic},
     parse::{Flow, Key, Parsed},
-    rewrite::End,
+    rewrite::{End, NewEnd},
     track::Arrival,
 };
 pub use self::{
@@ -30,6 +31,7 @@ use crate::{
     prefetch::prefetch,
     tables::{
         Tables,
+        encap::Encap,
         flow::{Addresses, EntryId, FlowKey},
         hash::HashKey,
         route::NextHop,
@@ -338,10 +340,12 @@ fn to_server<P: Packet>(
         hop => return no_link(*hop, notices),
     };
     let bytes = packet.len() as u64;
-    let verdict = if server.nat {
-        rewrite::nat(packet, flow, End::Destination, (server.address, server.port), link)
+    let verdict = if server.encap.is_tunnel() {
+        rewrite::tunnel(packet, flow, hash, &server.template, link)
     } else {
-        rewrite::tunnel(packet, flow, hash, server, link)
+        let dscp = if let Encap::L3dsr { dscp } = server.encap { Some(dscp) } else { None };
+        let new = NewEnd { end: End::Destination, address: server.address, port: server.port, dscp };
+        rewrite::readdress(packet, flow, &new, link)
     };
     if let Verdict::Forward(_) = verdict {
         let (vip, server) = (counters.vip(vip), counters.server(server_id));
@@ -373,7 +377,10 @@ fn to_client<P: Packet>(
         }
     };
     match tables.hop(flow_destination(flow)) {
-        Hop::Link(link) => rewrite::nat(packet, flow, End::Source, (vip, Some(port)), &link),
+        Hop::Link(link) => {
+            let new = NewEnd { end: End::Source, address: vip, port: Some(port), dscp: None };
+            rewrite::readdress(packet, flow, &new, &link)
+        }
         hop => no_link(hop, notices),
     }
 }

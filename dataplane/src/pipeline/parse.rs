@@ -82,6 +82,7 @@ pub fn parse<P: Packet>(packet: &P, mac: Mac) -> Result<Parsed, DropReason> {
         ether_type::IPV6 => ipv6(&data[L3..], available, destination == mac),
         ether_type::ARP => Ok(Parsed::Arp),
         ether_type::IPV4 => Err(DropReason::OtherHost), // broadcast and multicast
+        ether_type::VLAN => Err(DropReason::OtherVlan),
         _ => Err(DropReason::UnknownEtherType),
     }
 }

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     ports::Packet,
-    tables::server::{Inner, Link, Server},
+    tables::{
+        server::Link,
+        template::{Inner, Template},
+    },
     wire::{
         checksum::Delta,
         ethernet::{self, ether_type},
@@ -18,23 +21,33 @@ use crate::{
 
 /// Puts the server's prepared headers in front of the packet.
 #[inline]
-pub fn tunnel<P: Packet>(packet: &mut P, flow: &Flow, hash: u64, server: &Server, link: &Link) -> Verdict {
+pub fn tunnel<P: Packet>(
+    packet: &mut P,
+    flow: &Flow,
+    hash: u64,
+    template: &Template,
+    link: &Link,
+) -> Verdict {
     let inner_len = usize::from(flow.ip_len);
-    let header_len = server.template.len();
-    if header_len - L3 + inner_len > usize::from(link.mtu) {
+    if template.overhead() + inner_len > usize::from(link.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
     packet.truncate(L3 + inner_len); // Ethernet padding would become payload of the tunnel
-    if packet.prepend(header_len - L3).is_err() {
+    // The template is written as a whole, a little more than its headers: the rest is taken off again.
+    let room = template.room();
+    if packet.prepend(room - L3).is_err() {
         return Verdict::Drop(DropReason::NoHeadroom);
     }
     let v6 = matches!(flow.key, Key::V6(_));
     let inner = Inner { v6, len: inner_len, tos: flow.tos, entropy: hash as u32 };
-    server.template.write(packet.data_mut(), &inner);
-    Verdict::Forward(link.port)
+    template.write(packet.data_mut(), &inner);
+    match packet.trim_front(room - template.len()) {
+        Ok(()) => Verdict::Forward(link.port),
+        Err(_) => Verdict::Drop(DropReason::NoHeadroom),
+    }
 }
 
-/// Which end of a packet NAT rewrites.
+/// Which end of a packet is rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The source: a reply that gets the VIP's address.
@@ -43,17 +56,24 @@ pub enum End {
     Destination,
 }
 
-/// Rewrites address and port of one end, counts the TTL down and points the frame along `link`.
+/// What a packet's end becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewEnd {
+    /// Which end.
+    pub end: End,
+    /// Its new address.
+    pub address: IpAddr,
+    /// Its new port; `None` keeps it.
+    pub port: Option<u16>,
+    /// The packet's new DSCP; `None` keeps it. ECN is kept anyway.
+    pub dscp: Option<u8>,
+}
+
+/// Rewrites address, port and DSCP, counts the TTL down and points the frame along `link`.
 ///
 /// All checksums are updated incrementally (RFC 1624); a UDP checksum of zero stays zero (RFC 768).
 #[inline]
-pub fn nat<P: Packet>(
-    packet: &mut P,
-    flow: &Flow,
-    end: End,
-    (address, port): (IpAddr, Option<u16>),
-    link: &Link,
-) -> Verdict {
+pub fn readdress<P: Packet>(packet: &mut P, flow: &Flow, new: &NewEnd, link: &Link) -> Verdict {
     if usize::from(flow.ip_len) > usize::from(link.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
@@ -61,26 +81,31 @@ pub fn nat<P: Packet>(
         return Verdict::Drop(DropReason::TtlExpired);
     }
     let data = packet.data_mut();
-    let delta = match (address, flow.key) {
-        (IpAddr::V4(new), Key::V4(_)) => {
+    let tos = new.dscp.map_or(flow.tos, |dscp| dscp << 2 | flow.tos & 3);
+    let addresses = match (new.address, flow.key) {
+        (IpAddr::V4(address), Key::V4(_)) => {
             ethernet::emit(data, link.destination, link.source, ether_type::IPV4);
             let ip = &mut data[L3..];
-            let field = if end == End::Source { ipv4::field::SOURCE } else { ipv4::field::DESTINATION };
-            let addresses = replace(ip, field, &new.octets());
-            let ttl = [flow.ttl, flow.protocol()];
-            let header = addresses.replace(&ttl, &[flow.ttl - 1, flow.protocol()]);
+            let field = if new.end == End::Source { ipv4::field::SOURCE } else { ipv4::field::DESTINATION };
+            let addresses = replace(ip, field, &address.octets());
+            let header = addresses
+                .replace(&[flow.ttl, flow.protocol()], &[flow.ttl - 1, flow.protocol()])
+                .replace(&[0, flow.tos], &[0, tos]);
             ip[ipv4::field::TTL] = flow.ttl - 1;
+            ip[ipv4::field::TOS] = tos;
             update(ip, ipv4::field::CHECKSUM, header);
             addresses
         }
-        (IpAddr::V6(new), Key::V6(_)) => {
+        (IpAddr::V6(address), Key::V6(_)) => {
             ethernet::emit(data, link.destination, link.source, ether_type::IPV6);
             let ip = &mut data[L3..];
-            let field = if end == End::Source { ipv6::field::SOURCE } else { ipv6::field::DESTINATION };
-            ip[7] = flow.ttl - 1;
-            replace(ip, field, &new.octets())
+            let field = if new.end == End::Source { ipv6::field::SOURCE } else { ipv6::field::DESTINATION };
+            ip[0] = 0x60 | tos >> 4;
+            ip[1] = tos << 4 | ip[1] & 0xf;
+            ip[ipv6::field::HOP_LIMIT] = flow.ttl - 1;
+            replace(ip, field, &address.octets())
         }
-        // NAT between families is refused when the configuration is read.
+        // A change of family is refused when the configuration is read.
         _ => return Verdict::Drop(DropReason::NoServer),
     };
     let l4 = &mut data[usize::from(flow.l4)..];
@@ -89,14 +114,14 @@ pub fn nat<P: Packet>(
         protocol::UDP => udp::CHECKSUM,
         _ => return Verdict::Forward(link.port),
     };
-    let delta = match port {
+    let delta = match new.port {
         Some(port) => {
-            let at = if end == End::Source { 0 } else { 2 };
+            let at = if new.end == End::Source { 0 } else { 2 };
             let old = [l4[at], l4[at + 1]];
             put16(l4, at, port);
-            delta.replace(&old, &port.to_be_bytes())
+            addresses.replace(&old, &port.to_be_bytes())
         }
-        None => delta,
+        None => addresses,
     };
     if checksum == tcp::CHECKSUM {
         update(l4, checksum, delta);

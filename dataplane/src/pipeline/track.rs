@@ -8,10 +8,11 @@ use super::{counters::Counters, verdict::DropReason};
 use crate::{
     tables::{
         Tables,
+        encap::Encap,
         flow::{Addresses, Entry, EntryId, FlowKey, FlowTable, State},
         hash::HashKey,
         server::{Server, ServerState},
-        vip::{Encap, Vip},
+        vip::Vip,
     },
     time::Tick,
     wire::{protocol, tcp},
@@ -172,12 +173,12 @@ impl<A: Addresses> Arrival<'_, A> {
             // The first packet that we see, SYN or not: one packet is no proof of a connection.
             Some(_) => State::Embryonic,
         };
-        match vip.encap {
-            Encap::Gre => match self.insert(table, self.key, (server, state), tables, counters) {
-                Some(_) => self.begin(server, counters),
-                None => counters.lcore.untracked.add(1),
-            },
-            Encap::Nat => return self.enter_nat(vip, (server, state), table, tables, counters),
+        if vip.encap == Encap::Nat {
+            return self.enter_nat(vip, (server, state), table, tables, counters);
+        }
+        match self.insert(table, self.key, (server, state), tables, counters) {
+            Some(_) => self.begin(server, counters),
+            None => counters.lcore.untracked.add(1),
         }
         Ok(server)
     }

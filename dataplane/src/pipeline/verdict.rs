@@ -52,6 +52,8 @@ drop_reasons! {
     BadChecksum = "bad_checksum",
     /// Neither IPv4, IPv6 nor ARP.
     UnknownEtherType = "unknown_ether_type",
+    /// The frame's VLAN is not the port's.
+    OtherVlan = "other_vlan",
     /// The Ethernet destination is another host.
     OtherHost = "other_host",
     /// An IP fragment.

@@ -11,12 +11,14 @@ use ipc::id::{Generation, PortId, ServerId, VipId};
 use super::{
     Port, Tables,
     alias::AliasTable,
+    encap::Encap,
     hop,
     neighbor::Neighbors,
     route::Routes,
-    server::{Hop, Server, ServerState, Template},
+    server::{Hop, Server, ServerState},
     spec::{Spec, TunnelSource, VipSpec},
-    vip::{Encap, Service, Vip, VipLookup},
+    template::{Ends, Template},
+    vip::{Service, Vip, VipLookup},
 };
 
 /// Most server slots over all VIPs; per-lcore counters are laid out for this many.
@@ -33,7 +35,7 @@ pub struct ServerKey {
     /// The service it belongs to.
     pub service: Service,
     /// How its packets travel.
-    pub nat: bool,
+    pub encap: Encap,
     /// Its address.
     pub address: IpAddr,
     /// Its port, if NAT rewrites to one.
@@ -131,6 +133,7 @@ impl Builder {
             .map(|port| Port {
                 mac: port.mac,
                 mtu: port.mtu,
+                vlan: port.vlan,
                 addresses: port.addresses.iter().map(ipnet::IpNet::addr).collect(),
             })
             .collect();
@@ -146,7 +149,7 @@ impl Builder {
             for (key, server_spec) in server_keys(vip_spec).zip(&vip_spec.servers) {
                 let slot = self.servers.get_or_assign(key, MAX_SERVERS).map(ServerId);
                 let slot = slot.ok_or(BuildError::TooManyServers)?;
-                let server = prepare(&key, vip, server_spec.state, way(key.address), spec.tunnel_source);
+                let server = prepare(&key, vip, server_spec.state, way(key.address), &spec.tunnel_source);
                 put(&mut servers, slot.index(), server);
                 if server_spec.state == ServerState::Active {
                     weights.push((slot, server_spec.weight));
@@ -162,7 +165,7 @@ impl Builder {
                 && let Some(&vip) = self.vips.by_key.get(&key.service)
             {
                 let state = ServerState::Draining;
-                let server = prepare(key, VipId(vip), state, way(key.address), spec.tunnel_source);
+                let server = prepare(key, VipId(vip), state, way(key.address), &spec.tunnel_source);
                 put(&mut servers, slot as usize, server);
             }
         }
@@ -171,7 +174,7 @@ impl Builder {
             lookup: VipLookup::new(&services),
             vip_addresses: services.iter().map(|(service, _)| service.address).collect(),
             vips: vips.into_boxed_slice(),
-            nat: servers.iter().flatten().any(|server| server.nat),
+            nat: servers.iter().flatten().any(|server| server.encap == Encap::Nat),
             servers: servers.into_boxed_slice(),
             ports,
             routes,
@@ -209,7 +212,7 @@ impl Builder {
 fn server_keys(vip: &VipSpec) -> impl Iterator<Item = ServerKey> {
     vip.servers.iter().map(|server| ServerKey {
         service: vip.service,
-        nat: vip.encap == Encap::Nat,
+        encap: vip.encap,
         address: server.address,
         port: server.port,
     })
@@ -224,23 +227,15 @@ fn put<T>(vector: &mut Vec<Option<T>>, at: usize, value: T) {
 }
 
 /// A server slot with its headers, as far as the way there is known.
-fn prepare(key: &ServerKey, vip: VipId, state: ServerState, hop: Hop, source: TunnelSource) -> Server {
-    let mut hop = hop;
-    let mut template = Template::NONE;
-    if !key.nat
-        && let Hop::Link(link) = &hop
-    {
-        match (key.address, source) {
-            (IpAddr::V4(to), TunnelSource { v4: Some(from), .. }) => {
-                template = Template::gre4(link, from, to);
-            }
-            (IpAddr::V6(to), TunnelSource { v6: Some(from), .. }) => {
-                template = Template::gre6(link, from, to);
-            }
-            _ => hop = Hop::NoRoute, // no outer source of that family: refused when the configuration was read
-        }
-    }
-    Server { template, hop, address: key.address, port: key.port, nat: key.nat, state, vip }
+fn prepare(key: &ServerKey, vip: VipId, state: ServerState, hop: Hop, source: &TunnelSource) -> Server {
+    let ends = Ends::new(key.encap, key.address, source);
+    let (hop, template) = match (hop, ends) {
+        // No outer source of that family: refused when the configuration was read.
+        (_, None) if key.encap.is_tunnel() => (Hop::NoRoute, Template::NONE),
+        (Hop::Link(link), Some(ends)) => (hop, Template::new(key.encap, ends, &link)),
+        _ => (hop, Template::NONE),
+    };
+    Server { template, hop, address: key.address, port: key.port, encap: key.encap, state, vip }
 }
 
 #[cfg(test)]
@@ -263,6 +258,7 @@ mod tests {
             ports: vec![PortSpec {
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 mtu: 1500,
+                vlan: None,
                 addresses: vec!["192.0.2.2/24".parse().unwrap()],
                 gateways: vec!["192.0.2.1".parse().unwrap()],
             }],
@@ -272,7 +268,7 @@ mod tests {
                     protocol: Some(6),
                     port: Some(80),
                 },
-                encap: Encap::Gre,
+                encap: Encap::Gre { key: None },
                 servers: servers
                     .iter()
                     .map(|address| ServerSpec {
@@ -283,7 +279,7 @@ mod tests {
                     })
                     .collect(),
             }],
-            tunnel_source: TunnelSource { v4: Some("192.0.2.2".parse().unwrap()), v6: None },
+            tunnel_source: TunnelSource { v4: Some("192.0.2.2".parse().unwrap()), ..TunnelSource::default() },
             timeouts: Timeouts::new(seconds(300), seconds(30), seconds(10), seconds(5)),
             hash_key: HashKey::default(),
         }
@@ -335,7 +331,7 @@ mod tests {
         let tables = builder.build(&spec, &neighbors.into_iter().collect()).unwrap();
         let resolved = tables.server(slot(&builder, "198.51.100.1").unwrap()).unwrap();
         assert!(matches!(resolved.hop, Hop::Link(link) if link.destination == Mac([2, 0, 0, 0, 0, 9])));
-        assert_eq!(resolved.template.len(), Template::GRE4);
+        assert_eq!(resolved.template.len(), 38, "Ethernet, IPv4 and GRE");
         assert_eq!(tables.generation, Generation(2));
     }
 

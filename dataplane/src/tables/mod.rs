@@ -6,6 +6,7 @@
 
 pub mod alias;
 pub mod builder;
+pub mod encap;
 pub mod exact;
 pub mod flow;
 pub mod hash;
@@ -14,6 +15,7 @@ pub mod neighbor;
 pub mod route;
 pub mod server;
 pub mod spec;
+pub mod template;
 pub mod vip;
 
 use std::{collections::HashSet, net::IpAddr};
@@ -38,6 +40,8 @@ pub struct Port {
     pub mac: Mac,
     /// Longest IP packet that it carries, in bytes.
     pub mtu: u16,
+    /// The VLAN of its frames; `None`: they are untagged.
+    pub vlan: Option<u16>,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
 }

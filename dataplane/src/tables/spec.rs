@@ -2,14 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
-use super::{
-    flow::Timeouts,
-    hash::HashKey,
-    server::ServerState,
-    vip::{Encap, Service},
-};
+use super::{encap::Encap, flow::Timeouts, hash::HashKey, server::ServerState, vip::Service};
 use crate::wire::Mac;
 
 /// Everything that the control thread wants the workers to do.
@@ -32,6 +27,8 @@ pub struct Spec {
 pub struct TunnelSource {
     /// For servers with an IPv4 address.
     pub v4: Option<Ipv4Addr>,
+    /// For IPIP over IPv4: a network whose host bits carry a flow's entropy; `None`: `v4` for all flows.
+    pub ipip: Option<Ipv4Net>,
     /// For servers with an IPv6 address.
     pub v6: Option<Ipv6Addr>,
 }
@@ -43,6 +40,8 @@ pub struct PortSpec {
     pub mac: Mac,
     /// Longest IP packet that it carries, in bytes.
     pub mtu: u16,
+    /// The VLAN of its frames; `None`: they are untagged.
+    pub vlan: Option<u16>,
     /// Its addresses with their prefixes.
     pub addresses: Vec<IpNet>,
     /// Next hops for what is not on-link.

@@ -6,17 +6,9 @@ use ipc::id::{ServerId, VipId};
 
 use super::{
     alias::AliasTable,
+    encap::Encap,
     exact::{Exact, Key},
 };
-
-/// How packets travel on to a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encap {
-    /// In a GRE tunnel; the server answers the client directly.
-    Gre,
-    /// With the destination rewritten; replies come back through us.
-    Nat,
-}
 
 /// What a VIP listens to at its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,8 +13,10 @@ pub mod field {
     pub const TOS: usize = 1;
     /// Total length.
     pub const TOTAL_LEN: usize = 2;
-    /// Time to live; the protocol follows it.
+    /// Time to live.
     pub const TTL: usize = 8;
+    /// Protocol of the payload.
+    pub const PROTOCOL: usize = 9;
     /// Header checksum.
     pub const CHECKSUM: usize = 10;
     /// Source address.
@@ -79,7 +81,7 @@ impl<'a> Ipv4<'a> {
     /// Protocol of the payload.
     #[inline]
     pub fn protocol(self) -> u8 {
-        self.0[9]
+        self.0[field::PROTOCOL]
     }
 
     /// Source and destination, one behind the other, as in the packet.

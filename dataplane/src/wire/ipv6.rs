@@ -14,6 +14,10 @@ const MAX_EXTENSIONS: usize = 8;
 pub mod field {
     /// Payload length.
     pub const PAYLOAD_LEN: usize = 4;
+    /// Protocol of what follows the fixed header.
+    pub const NEXT_HEADER: usize = 6;
+    /// Hop limit.
+    pub const HOP_LIMIT: usize = 7;
     /// Source address.
     pub const SOURCE: usize = 8;
     /// Destination address.
@@ -64,7 +68,7 @@ impl<'a> Ipv6<'a> {
     /// Hop limit.
     #[inline]
     pub fn hop_limit(self) -> u8 {
-        self.0[7]
+        self.0[field::HOP_LIMIT]
     }
 
     /// Source and destination, one behind the other, as in the packet.
@@ -90,7 +94,8 @@ impl<'a> Ipv6<'a> {
     #[inline]
     pub fn payload(self) -> Result<Payload, Error> {
         let end = self.0.len().min(self.total_len());
-        let mut payload = Payload { protocol: self.0[6], offset: HEADER_LEN, fragment: false };
+        let mut payload =
+            Payload { protocol: self.0[field::NEXT_HEADER], offset: HEADER_LEN, fragment: false };
         for _ in 0..MAX_EXTENSIONS {
             let header = payload.offset;
             let len = match payload.protocol {

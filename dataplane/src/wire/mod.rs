@@ -29,10 +29,14 @@ pub enum Error {
 
 /// IP protocol numbers (IANA).
 pub mod protocol {
+    /// IPv4 in IP, RFC 2003.
+    pub const IPV4: u8 = 4;
     /// TCP, RFC 9293.
     pub const TCP: u8 = 6;
     /// UDP, RFC 768.
     pub const UDP: u8 = 17;
+    /// IPv6 in IP, RFC 2473.
+    pub const IPV6: u8 = 41;
     /// GRE, RFC 2784.
     pub const GRE: u8 = 47;
     /// ICMP for IPv6, RFC 4443.

@@ -25,7 +25,7 @@ use crate::{
     pipeline::{
         Core, DropReason, Outbox,
         counters::{Ledger, Traffic},
-        process_burst,
+        process_burst, vlan,
     },
     ports::{Burst, Packet, Queue},
     tables::{Tables, hash::HashKey},
@@ -129,6 +129,9 @@ impl<Q: Queue> Worker<Q> {
             packets += self.burst.len();
             self.core.ledger.count_rx(at, traffic(&self.burst));
             let tables = self.tables.read();
+            if let Some(vlan) = tables.ports[at].vlan {
+                each(&mut self.burst, &mut self.core.ledger, |packet| vlan::untag(packet, vlan));
+            }
             let port = PortId(at as u16);
             process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now.tick());
             self.waiting.admit(&mut self.out.waiting, port, now, &mut self.core.ledger);
@@ -165,9 +168,13 @@ impl<Q: Queue> Worker<Q> {
     /// Transmits everything in the outbox.
     fn flush(&mut self) {
         for (at, (queue, tx)) in self.queues.iter_mut().zip(&mut self.out.tx).enumerate() {
-            if !tx.is_empty() {
-                transmit(queue, tx, at, &mut self.core.ledger);
+            if tx.is_empty() {
+                continue;
             }
+            if let Some(vlan) = self.tables.read().ports[at].vlan {
+                each(tx, &mut self.core.ledger, |packet| vlan::tag(packet, vlan));
+            }
+            transmit(queue, tx, at, &mut self.core.ledger);
         }
     }
 
@@ -232,6 +239,15 @@ impl<Q: Queue> Worker<Q> {
 
 fn traffic<P: Packet>(burst: &Burst<P>) -> Traffic {
     Traffic { packets: burst.len() as u64, bytes: burst.iter().map(|packet| packet.len() as u64).sum() }
+}
+
+/// Does something to every packet of a burst; those that it fails for are dropped by name.
+fn each<P: Packet>(
+    burst: &mut Burst<P>,
+    ledger: &mut Ledger,
+    mut action: impl FnMut(&mut P) -> Result<(), DropReason>,
+) {
+    burst.retain(|packet| action(packet).map_err(|reason| ledger.count_drop(reason)).is_ok());
 }
 
 /// Transmits `tx` on `queue`; what the port will not take is dropped by name.

@@ -20,13 +20,14 @@ use dataplane::{
     ports::{Packet, Queue},
     tables::{
         Builder, Tables,
+        encap::Encap,
         flow::Timeouts,
         hash::HashKey,
         neighbor::Neighbors,
         route::NextHop,
         server::ServerState,
         spec::{PortSpec, ServerSpec, Spec, TunnelSource, VipSpec},
-        vip::{Encap, Service},
+        vip::Service,
     },
     time::Clock,
     wire::Mac,
@@ -36,6 +37,9 @@ use ipc::{
     id::{LcoreId, PortId, ServerId},
     snapshot::{self, Publisher},
 };
+
+/// GRE without a key.
+pub const GRE: Encap = Encap::Gre { key: None };
 
 pub const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);
 pub const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
@@ -170,6 +174,7 @@ pub fn spec(vips: Vec<VipSpec>) -> Spec {
     let port = |mac, addresses: [&str; 2], gateways: &[&str]| PortSpec {
         mac,
         mtu: 1500,
+        vlan: None,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
     };
@@ -181,6 +186,7 @@ pub fn spec(vips: Vec<VipSpec>) -> Spec {
         vips,
         tunnel_source: TunnelSource {
             v4: Some(Ipv4Addr::new(198, 51, 100, 2)),
+            ipip: None,
             v6: Some("2001:db8:1::2".parse::<Ipv6Addr>().unwrap()),
         },
         timeouts: Timeouts::new(seconds(300), seconds(30), seconds(10), seconds(5)),

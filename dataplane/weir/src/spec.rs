@@ -2,30 +2,36 @@
 
 use dataplane::{
     tables::{
+        self,
         flow::Timeouts,
         hash::HashKey,
         server,
         spec::{PortSpec, ServerSpec, Spec, TunnelSource, VipSpec},
-        vip::{self, Service},
+        vip::Service,
     },
     wire::{Mac, protocol},
 };
 
-use crate::config::{Config, Encap, Protocol, ServerState, Vip};
+use crate::config::{Config, Encap, Protocol, Server, ServerState, Vip};
 
 /// What `config` asks for, on ports with these addresses (in the order of the configuration).
 pub fn from_config(config: &Config, macs: &[Mac]) -> Spec {
     let ports = config.ports.iter().zip(macs).map(|(port, &mac)| PortSpec {
         mac,
         mtu: port.mtu,
+        vlan: port.vlan,
         addresses: port.addresses.clone(),
         gateways: port.gateways.clone(),
     });
     let flows = &config.flow_table;
     Spec {
         ports: ports.collect(),
-        vips: config.vips.iter().map(vip_spec).collect(),
-        tunnel_source: TunnelSource { v4: config.tunnel.source_v4, v6: config.tunnel.source_v6 },
+        vips: config.vips.iter().map(|vip| vip_spec(vip, config.tunnel.gue_port)).collect(),
+        tunnel_source: TunnelSource {
+            v4: config.tunnel.source_v4,
+            v6: config.tunnel.source_v6,
+            ipip: config.tunnel.ipip_source,
+        },
         timeouts: Timeouts::new(flows.tcp_idle, flows.udp_idle, flows.syn_timeout, flows.closed_timeout),
         hash_key: HashKey::default(),
     }
@@ -41,11 +47,30 @@ pub fn service(vip: &Vip) -> Service {
     Service { address: vip.address, protocol, port: vip.port }
 }
 
-fn vip_spec(vip: &Vip) -> VipSpec {
-    let nat = vip.encap == Encap::Nat;
+/// How the packets of a VIP travel on.
+pub fn encap(vip: &Vip, gue_port: u16) -> tables::encap::Encap {
+    use tables::encap::{Encap as Way, GueVariant};
+    match vip.encap {
+        Encap::Gre => Way::Gre { key: vip.key },
+        Encap::Ipip => Way::Ipip,
+        Encap::Gue => {
+            let variant = if vip.variant == 0 { GueVariant::Header } else { GueVariant::Direct };
+            Way::Gue { variant, port: gue_port }
+        }
+        Encap::L3dsr => Way::L3dsr { dscp: vip.dscp.unwrap_or(0) },
+        Encap::Nat => Way::Nat,
+    }
+}
+
+/// The port that a server's flows are rewritten to: only NAT does that.
+pub fn rewritten_port(vip: &Vip, server: &Server) -> Option<u16> {
+    server.port.filter(|_| vip.encap == Encap::Nat)
+}
+
+fn vip_spec(vip: &Vip, gue_port: u16) -> VipSpec {
     let servers = vip.servers.iter().map(|server| ServerSpec {
         address: server.address,
-        port: server.port.filter(|_| nat),
+        port: rewritten_port(vip, server),
         weight: server.weight,
         state: match server.state {
             ServerState::Active => server::ServerState::Active,
@@ -53,6 +78,5 @@ fn vip_spec(vip: &Vip) -> VipSpec {
             ServerState::Down => server::ServerState::Down,
         },
     });
-    let encap = if nat { vip::Encap::Nat } else { vip::Encap::Gre };
-    VipSpec { service: service(vip), encap, servers: servers.collect() }
+    VipSpec { service: service(vip), encap: encap(vip, gue_port), servers: servers.collect() }
 }

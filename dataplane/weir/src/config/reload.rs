@@ -60,7 +60,8 @@ impl Changes {
 
 fn port(changes: &mut Changes, old: &Port, new: &Port) {
     // Without `..`: a new field has to be thought of here.
-    let Port { name, device, addresses, gateways, mac, queues, rx_ring, tx_ring, mtu, promiscuous } = old;
+    let Port { name, device, addresses, gateways, mac, queues, rx_ring, tx_ring, mtu, promiscuous, vlan } =
+        old;
     let mut note =
         |key: &str, old: String, new: String| changes.note(&format!("[[port]] {name:?}: {key}"), old, new);
     note("name", name.clone(), new.name.clone());
@@ -73,6 +74,7 @@ fn port(changes: &mut Changes, old: &Port, new: &Port) {
     note("tx_ring", tx_ring.to_string(), new.tx_ring.to_string());
     note("mtu", mtu.to_string(), new.mtu.to_string());
     note("promiscuous", promiscuous.to_string(), new.promiscuous.to_string());
+    note("vlan", or(*vlan, "untagged"), or(new.vlan, "untagged"));
 }
 
 fn named(port: Option<&Port>) -> String {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use dataplane::wire::Mac;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// One whole configuration file, with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,8 @@ pub struct Port {
     pub mtu: u16,
     /// Whether to receive frames for other MAC addresses too.
     pub promiscuous: bool,
+    /// The VLAN of its frames; `None`: they are untagged.
+    pub vlan: Option<u16>,
 }
 
 /// `[[neighbor]]`: a static ARP or NDP entry.
@@ -79,6 +81,10 @@ pub struct Tunnel {
     pub source_v4: Option<Ipv4Addr>,
     /// Outer source towards IPv6 servers; `None` only if no port has an IPv6 address either.
     pub source_v6: Option<Ipv6Addr>,
+    /// For IPIP over IPv4: a network whose host bits carry a flow's entropy.
+    pub ipip_source: Option<Ipv4Net>,
+    /// UDP destination port of GUE.
+    pub gue_port: u16,
 }
 
 /// `[flow_table]`: size and time-outs.
@@ -105,11 +111,16 @@ pub struct Vip {
     pub address: IpAddr,
     /// Which packets to this address belong to the VIP.
     pub protocol: Protocol,
-    /// The destination port; `None`: every port. Always set with [`Encap::Nat`], never with
-    /// [`Protocol::Any`].
+    /// The destination port; `None`: every port. Never set with [`Protocol::Any`].
     pub port: Option<u16>,
     /// How a packet gets to its server.
     pub encap: Encap,
+    /// The key field of GRE; only with [`Encap::Gre`].
+    pub key: Option<u32>,
+    /// Variant of the GUE header, 0 or 1.
+    pub variant: u8,
+    /// The code point that marks the VIP; always set with [`Encap::L3dsr`].
+    pub dscp: Option<u8>,
     /// How a server is chosen for a new flow.
     pub select: Select,
     /// The servers; never empty, no (address, port) twice.
@@ -119,7 +130,7 @@ pub struct Vip {
 /// One server of a VIP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Its address. With [`Encap::Nat`] of the VIP's family.
+    /// Its address. With [`Encap::Nat`] and [`Encap::L3dsr`] of the VIP's family.
     pub address: IpAddr,
     /// The port it serves; the VIP's own unless NAT translates it. `None`: every port.
     pub port: Option<u16>,
@@ -180,7 +191,13 @@ words! {
     Encap {
         /// Inside a GRE header (RFC 2784); the server answers the client directly.
         Gre = "gre",
-        /// With its addresses and port translated; the answer comes back through here. IPv4 only.
+        /// Inside an IP header (RFC 2003); the server answers the client directly.
+        Ipip = "ipip",
+        /// Inside a UDP header (GUE); the server answers the client directly.
+        Gue = "gue",
+        /// With the destination rewritten and the VIP told by DSCP; the server answers the client directly.
+        L3dsr = "l3dsr",
+        /// With its addresses and port translated; the answer comes back through here.
         Nat = "nat",
     }
 }

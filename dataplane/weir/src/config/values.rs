@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use dataplane::wire::Mac;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Why a string is not the value it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +168,21 @@ pub(super) fn host_address(text: &str) -> Result<IpAddr, Wrong> {
             format!("write \"{}\"", address.to_canonical()),
         ),
         _ => Ok(address),
+    }
+}
+
+/// An IPv4 network with room for entropy in its host bits.
+pub(super) fn v4_network(text: &str) -> Result<Ipv4Net, Wrong> {
+    let instead = "write a network like \"172.16.0.0/16\"";
+    let Ok(network) = text.parse::<Ipv4Net>() else {
+        return wrong(format!("{text:?} is not an IPv4 network"), instead);
+    };
+    match network.trunc() {
+        host if host.prefix_len() > 30 => wrong(format!("{text:?} has no host bits to use"), instead),
+        trunc if trunc != network => {
+            wrong(format!("{text:?} has host bits set"), format!("write \"{trunc}\""))
+        }
+        network => Ok(network),
     }
 }
 

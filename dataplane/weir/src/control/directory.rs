@@ -9,7 +9,7 @@ use dataplane::{
 use ipc::id::{ServerId, VipId};
 
 use crate::{
-    config::{Config, Encap, Server, Vip},
+    config::{Config, Server, Vip},
     spec,
 };
 
@@ -85,7 +85,7 @@ impl Directory {
         self.servers = ids
             .into_iter()
             .map(|(&id, key)| {
-                let wanted = order.get(&key.service).and_then(|&vip| wanted(&config.vips[vip], key));
+                let wanted = order.get(&key.service).and_then(|&vip| wanted(config, &config.vips[vip], key));
                 let state = tables.server(id).map_or(ServerState::Draining, |server| server.state);
                 let weight =
                     wanted.filter(|_| state == ServerState::Active).map_or(0.0, |server| server.weight);
@@ -115,10 +115,10 @@ fn counted(id: ServerId, workers: &[Handle]) -> [u64; 3] {
 }
 
 /// The server that `key` means among those of its VIP.
-fn wanted<'a>(vip: &'a Vip, key: &ServerKey) -> Option<&'a Server> {
-    let nat = vip.encap == Encap::Nat;
+fn wanted<'a>(config: &Config, vip: &'a Vip, key: &ServerKey) -> Option<&'a Server> {
+    let same_way = spec::encap(vip, config.tunnel.gue_port) == key.encap;
     let mut servers = vip.servers.iter();
     servers.find(|server| {
-        nat == key.nat && server.address == key.address && server.port.filter(|_| nat) == key.port
+        same_way && server.address == key.address && spec::rewritten_port(vip, server) == key.port
     })
 }

@@ -40,14 +40,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 const PROTOCOLS: &[Word] = &[now("tcp"), now("udp"), now("any")];
 const STATES: &[Word] = &[now("active"), now("draining"), now("down")];
-const WRITE_GRE: &str = "write encap = \"gre\"";
-const ENCAPS: &[Word] = &[
-    now("gre"),
-    later("ipip", "An IP header in front of the packet.", WRITE_GRE),
-    later("gue", "A UDP header in front of the packet.", WRITE_GRE),
-    later("l3dsr", "The destination rewritten; DSCP tells the server which VIP it was.", WRITE_GRE),
-    now("nat"),
-];
+const ENCAPS: &[Word] = &[now("gre"), now("ipip"), now("gue"), now("l3dsr"), now("nat")];
 const WRITE_ALIAS: &str = "write select = \"alias\"";
 const ALIAS_WITHOUT_WEIGHTS: &str = "write select = \"alias\", and the same weight for every server";
 const SELECTS: &[Word] = &[
@@ -116,8 +109,7 @@ pub const TABLES: &[Table] = &[
             key("promiscuous", Kind::Boolean, Value("false"), "false",
                 "Whether to receive frames for other MAC addresses too."),
             key("vlan", int(1, 4094), Derived("untagged"), "100",
-                "802.1Q tag of the port's frames.")
-                .later(Refused("leave it out and let the switch deliver the port's frames untagged")),
+                "802.1Q tag of the port's frames, taken off what comes in and put on what goes out; other frames are dropped."),
         ],
     },
     Table {
@@ -137,7 +129,9 @@ pub const TABLES: &[Table] = &[
             key("source", Kind::Texts("IP addresses"), Derived("the first address of the family among the ports' addresses"), r#"["192.0.2.2", "2001:db8::2"]"#,
                 "Outer source addresses, at most one of each family."),
             key("gue_port", int(1, 65535), Value("6080"), "6080",
-                "UDP destination port of GUE.").later(NoEffect),
+                "UDP destination port of GUE."),
+            key("ipip_source", Kind::Text("an IPv4 network"), Derived("none: `source` for all flows"), r#""172.16.0.0/16""#,
+                "Network for the outer source of IPIP over IPv4; its host bits carry the flow's entropy, so that routers and NICs spread flows."),
         ],
     },
     Table {
@@ -165,9 +159,9 @@ pub const TABLES: &[Table] = &[
             key("protocol", Kind::Word(PROTOCOLS), Value(r#""tcp""#), r#""tcp""#,
                 "Which packets to this address belong to the VIP."),
             key("port", int(1, 65535), Derived("every port"), "80",
-                "The destination port; needed with `encap = \"nat\"`, not possible with `protocol = \"any\"`."),
+                "The destination port; not possible with `protocol = \"any\"`."),
             key("encap", Kind::Word(ENCAPS), Value(r#""gre""#), r#""gre""#,
-                "How packets get to the server: in a GRE tunnel, or with translated addresses (IPv4 only)."),
+                "How packets get to the server: in a GRE, IP or UDP tunnel, with a rewritten destination and the VIP told by DSCP (`l3dsr`), or with translated addresses and replies through us (`nat`)."),
             key("select", Kind::Word(SELECTS), Value(r#""alias""#), r#""alias""#,
                 "How a server is chosen for a new flow: by a weighted draw."),
             key("name", Kind::Text("a name"), Derived("like `203.0.113.10:80/tcp`"), r#""web""#,
@@ -183,11 +177,11 @@ pub const TABLES: &[Table] = &[
             key("model", Kind::Text("a file"), Derived("none"), r#""configs/models/sac_gru.safetensors""#,
                 "The trained model of the policy.").later(NoEffect),
             key("key", int(0, 0xffff_ffff), Derived("no key"), "42",
-                "GRE key.").later(Refused("leave it out and let the servers accept GRE without a key")),
+                "GRE key; only with `encap = \"gre\"`."),
             key("dscp", int(0, 63), Derived("none"), "7",
-                "DSCP that marks the VIP under L3DSR.").later(Refused("leave it out: it belongs to encap = \"l3dsr\"")),
-            key("variant", int(0, 1), Value("0"), "0",
-                "Variant of the GUE header.").later(Refused("leave it out: it belongs to encap = \"gue\"")),
+                "Code point by which servers know the VIP; needed with `encap = \"l3dsr\"`, and only there."),
+            key("variant", int(0, 1), Derived("0 with `encap = \"gue\"`"), "0",
+                "Variant of the GUE header: 0 names the payload's protocol, 1 has no header; only with `encap = \"gue\"`."),
         ],
     },
     Table {
@@ -195,7 +189,7 @@ pub const TABLES: &[Table] = &[
         help: "One server of the VIP above it.",
         keys: &[
             key("address", Kind::Text("an IP address"), Required, r#""198.51.100.11""#,
-                "The server's address; with `encap = \"nat\"` of the VIP's family."),
+                "The server's address; with `encap = \"nat\"` or `\"l3dsr\"` of the VIP's family."),
             key("port", int(1, 65535), Derived("the VIP's port"), "8080",
                 "The port it serves; another one than the VIP's only with `encap = \"nat\"`."),
             key("weight", Kind::Float { min: 0.0, max: 1000.0 }, Value("1.0"), "1.0",

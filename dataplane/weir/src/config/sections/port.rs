@@ -99,6 +99,7 @@ fn port(index: usize, table: &TableReader<'_>, eal: &Eal, seen: &mut Seen) -> Po
         tx_ring: table.integer("tx_ring").map_or(0, |n| n.value),
         mtu: table.integer("mtu").map_or(0, |n| n.value),
         promiscuous: table.boolean("promiscuous").is_some_and(|p| p.value),
+        vlan: table.integer("vlan").map(|v| v.value),
     };
     table.finish();
     port

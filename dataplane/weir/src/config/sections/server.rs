@@ -86,25 +86,29 @@ pub(super) fn check(draft: &mut VipDraft, around: &Surroundings<'_>) {
             report.error_across(span, message, "write the address that only this server has");
             continue;
         }
-        match draft.encap.as_ref().map(|e| e.value) {
-            Some(Encap::Gre) => {
+        let kind = draft.encap.as_ref().map(|e| e.value);
+        match kind {
+            Some(Encap::Gre | Encap::Ipip | Encap::Gue | Encap::L3dsr) => {
                 if let (Some(port_span), true) = (port_span.as_ref(), written_port != draft.vip.port) {
                     report.error_across(
                         port_span,
-                        "a tunnel does not translate the server's port",
-                        "leave the port out: GRE delivers packets to the VIP's own port; or write encap = \"nat\"",
+                        "only NAT translates the server's port",
+                        "leave the port out: packets arrive at the VIP's own port; or write encap = \"nat\"",
                     );
                 }
-                check_source(around, address, span);
-            }
-            Some(Encap::Nat) if draft.vip.address.is_ipv4() && !same_family(draft.vip.address, address) => {
-                report.error_across(
-                    span,
-                    format!("NAT cannot go from {} to the IPv6 server {address}", draft.vip.address),
-                    "write the server's IPv4 address, or encap = \"gre\", which crosses families",
-                );
+                if kind != Some(Encap::L3dsr) {
+                    check_source(around, address, span);
+                }
             }
             Some(Encap::Nat) | None => {}
+        }
+        if matches!(kind, Some(Encap::Nat | Encap::L3dsr)) && !same_family(draft.vip.address, address) {
+            let (vip, family) = (draft.vip.address, family(draft.vip.address));
+            report.error_across(
+                span,
+                format!("a rewritten destination cannot lead from {vip} to {address} of the other family"),
+                format!("write the server's {family} address, or encap = \"gre\", which crosses families"),
+            );
         }
         check_route(around, address, span);
     }

@@ -23,6 +23,8 @@ pub(in super::super) fn tunnel(top: &TableReader<'_>, ports: &Ports) -> Tunnel {
             );
         }
     }
+    tunnel.ipip_source = table.parsed("ipip_source", values::v4_network).map(|network| network.value);
+    tunnel.gue_port = table.integer("gue_port").map_or(0, |port| port.value);
     table.finish();
     for own in ports.list.iter().flat_map(|p| &p.addresses) {
         match own.addr() {

@@ -63,6 +63,17 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
     }
     let port = port.map(|p| p.value);
     let encap = table.word("encap", Encap::from_word);
+    let kind = encap.as_ref().map_or(Encap::Gre, |e| e.value);
+    let key = only_with(table, "key", kind, Encap::Gre);
+    let dscp = only_with(table, "dscp", kind, Encap::L3dsr);
+    let variant = only_with(table, "variant", kind, Encap::Gue);
+    if kind == Encap::L3dsr && !table.has("dscp") {
+        table.report.error_across(
+            &encap.as_ref().map_or_else(|| table.span(), |e| e.span.clone()),
+            "encap = \"l3dsr\" needs a dscp, by which servers know the VIP",
+            "add dscp = 7, and the same code point on the servers",
+        );
+    }
     let select = table.word("select", Select::from_word).map_or(Select::Alias, |s| s.value);
     let name = table.parsed("name", values::name);
     let servers = server::servers(table);
@@ -76,11 +87,33 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
         address: address.value,
         protocol,
         port,
-        encap: encap.as_ref().map_or(Encap::Gre, |e| e.value),
+        encap: kind,
+        key,
+        variant: variant.unwrap_or(0),
+        dscp,
         select,
         servers: Vec::new(),
     };
     Some(VipDraft { vip, servers, encap, address: address.span, name: name.span, header: table.span() })
+}
+
+/// The value of a key that means something with one encapsulation only.
+fn only_with<T: TryFrom<u64>>(
+    table: &TableReader<'_>,
+    name: &'static str,
+    encap: Encap,
+    only: Encap,
+) -> Option<T> {
+    let value = table.integer(name)?;
+    if !table.has(name) || encap == only {
+        return Some(value.value);
+    }
+    table.report.error_across(
+        &value.span,
+        format!("{name} goes with encap = \"{only}\", and this VIP has encap = \"{encap}\""),
+        format!("take it out, or write encap = \"{only}\""),
+    );
+    None
 }
 
 /// No two VIPs for the same packets, no two of the same name.
@@ -126,7 +159,7 @@ fn check_room(top: &TableReader<'_>, drafts: &[VipDraft]) {
 
 /// What must hold for one VIP apart from its servers.
 fn check(draft: &VipDraft, around: &Surroundings<'_>) {
-    let VipDraft { vip, encap, address, header, .. } = draft;
+    let VipDraft { vip, address, header, .. } = draft;
     let report = around.report;
     if let Some(port) = around.ports.owner(vip.address) {
         report.error_across(
@@ -134,21 +167,6 @@ fn check(draft: &VipDraft, around: &Surroundings<'_>) {
             format!("VIP {} is our own address, on port {:?}", vip.address, port.name),
             "give the VIP an address of its own",
         );
-    }
-    if let Some(At { value: Encap::Nat, span }) = encap {
-        if vip.address.is_ipv6() {
-            report.error_across(
-                span,
-                "encap = \"nat\" is for IPv4 only in this version",
-                "write encap = \"gre\"",
-            );
-        } else if vip.port.is_none() {
-            report.error_across(
-                span,
-                "encap = \"nat\" needs the VIP's port",
-                "write a port and protocol = \"tcp\" or \"udp\", or encap = \"gre\", which takes every port",
-            );
-        }
     }
     let takes_flows = |s: &ServerDraft| s.server.weight > 0.0 && s.server.state == ServerState::Active;
     if !draft.servers.is_empty() && !draft.servers.iter().any(takes_flows) {

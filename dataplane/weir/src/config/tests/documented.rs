@@ -54,11 +54,17 @@ fn file_with(table: &schema::Table, key: &schema::Key, value: &str) -> String {
         lines.split_inclusive('\n').filter(|l| !l.starts_with(&format!("{} =", key.name))).collect()
     };
     let servers = "servers = [\"192.0.2.88\"]\n";
+    let way = match key.name {
+        "dscp" => "encap = \"l3dsr\"\n",
+        "variant" => "encap = \"gue\"\n",
+        _ if value == "\"l3dsr\"" => "dscp = 7\n",
+        _ => "",
+    };
     let nat = if value.contains("8080") { "encap = \"nat\"\nport = 80\n" } else { "" };
     match table.path {
         "port" => format!("{}{own}[[vip]]\n{vip}{servers}", rest(port)),
         "neighbor" => format!("{port}[[neighbor]]\n{}{own}[[vip]]\n{vip}{servers}", rest(neighbor)),
-        "vip" => format!("{port}[[vip]]\n{}{nat}{own}", rest(&format!("{vip}{servers}"))),
+        "vip" => format!("{port}[[vip]]\n{}{nat}{own}", rest(&format!("{vip}{way}{servers}"))),
         "vip.server" => {
             format!("{port}[[vip]]\n{vip}{nat}[[vip.server]]\n{}{own}", rest("address = \"192.0.2.88\"\n"))
         }

@@ -34,15 +34,15 @@ fn assert_sound(config: &Config) {
     assert!(config.ports.iter().all(|p| !p.addresses.is_empty() && !p.device.is_empty()));
     for vip in &config.vips {
         assert!(!vip.servers.is_empty());
-        assert!(vip.encap != Encap::Nat || vip.port.is_some() && vip.address.is_ipv4());
+        assert!(vip.encap != Encap::L3dsr || vip.dscp.is_some());
         assert!(vip.protocol != Protocol::Any || vip.port.is_none());
         for server in &vip.servers {
             assert!((0.0..=1000.0).contains(&server.weight));
             assert!(!config.is_own_address(server.address));
             match (vip.encap, server.address.is_ipv4()) {
-                (Encap::Nat, v4) => assert!(v4),
-                (Encap::Gre, true) => assert!(config.tunnel.source_v4.is_some()),
-                (Encap::Gre, false) => assert!(config.tunnel.source_v6.is_some()),
+                (Encap::Nat | Encap::L3dsr, v4) => assert_eq!(v4, vip.address.is_ipv4()),
+                (_, true) => assert!(config.tunnel.source_v4.is_some()),
+                (_, false) => assert!(config.tunnel.source_v6.is_some()),
             }
         }
     }
