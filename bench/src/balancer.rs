@@ -14,7 +14,7 @@ use dataplane::{
         route::NextHop,
         server::ServerState,
         spec::{PortSpec, ServerSpec, Spec, TunnelSource, VipSpec},
-        vip::{self, Service},
+        vip::Service,
     },
     time::Clock,
     wire::{Mac, protocol, tcp::Flags},
@@ -129,8 +129,8 @@ impl Balancer {
 
 fn spec(encap: Encap, servers: u16) -> Spec {
     let (encap, port) = match encap {
-        Encap::Gre4 => (vip::Encap::Gre, None),
-        Encap::Nat4 => (vip::Encap::Nat, Some(8080)),
+        Encap::Gre4 => (dataplane::tables::encap::Encap::Gre { key: None }, None),
+        Encap::Nat4 => (dataplane::tables::encap::Encap::Nat, Some(8080)),
     };
     let server = |server| ServerSpec {
         address: server_address(server),
@@ -144,6 +144,7 @@ fn spec(encap: Encap, servers: u16) -> Spec {
         ports: vec![PortSpec {
             mac: PORT_MAC,
             mtu: 1500,
+            vlan: None,
             addresses: vec![net("192.0.2.2/24")],
             gateways: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         }],
@@ -156,7 +157,7 @@ fn spec(encap: Encap, servers: u16) -> Spec {
             encap,
             servers: (0..servers).map(server).collect(),
         }],
-        tunnel_source: TunnelSource { v4: Some(Ipv4Addr::new(192, 0, 2, 2)), v6: None },
+        tunnel_source: TunnelSource { v4: Some(Ipv4Addr::new(192, 0, 2, 2)), ..TunnelSource::default() },
         // Established flows stay for the whole run, however long other rows take.
         timeouts: Timeouts::new(hour, hour, Duration::from_secs(10), Duration::from_secs(5)),
         hash_key: HashKey::default(),

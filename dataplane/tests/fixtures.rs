@@ -231,6 +231,16 @@ fn arp_is_answered_for_our_addresses_and_vips_only() {
     assert_eq!(rig().send(0, &short), Outcome::Dropped(Truncated));
 }
 
+#[test]
+fn known_neighbour_that_announces_a_new_address_is_news() {
+    let moved = Mac([2, 0, 0, 0, 0, 0xfd]);
+    let announce = |mac| arp(1, (mac, [192, 0, 2, 1]), (Mac::default(), [192, 0, 2, 1]));
+    let send = |rig: &mut Rig, mac| rig.send(0, &ethernet(Mac::BROADCAST, mac, 0x0806, &announce(mac)));
+    let mut rig = rig();
+    assert_eq!(send(&mut rig, GATEWAY_MAC), Outcome::Dropped(OtherNeighbor));
+    assert_eq!(send(&mut rig, moved), Outcome::Punted);
+}
+
 /// A neighbour discovery message with its checksum, in its frame.
 fn ndp(to: Mac, from: Mac, (source, destination): (&str, &str), mut message: Vec<u8>) -> Vec<u8> {
     let ip = Ip { ttl: 255, ..Ip::new(source, destination, 58) };

@@ -186,6 +186,22 @@ fn nat_flow_whose_replies_would_be_anothers_goes_elsewhere_or_nowhere() {
 }
 
 #[test]
+fn reply_entry_is_never_taken_for_a_clients_flow() {
+    // A "client" with the address and port of another VIP: the server answers to a VIP.
+    let other = "203.0.113.11";
+    let mut rig = Rig::new(vec![
+        vip(service(VIP, 6, 80), Encap::Nat, vec![server(SERVERS[0], Some(8080), 1.0)]),
+        vip(service(other, 6, 81), Encap::Nat, vec![server(SERVERS[1], Some(8080), 1.0)]),
+    ]);
+    let to_vip = |flags| frame(LAN_MAC, CLIENT_MAC, &Ip::new(other, VIP, 6).tcp(81, 80, flags, b""));
+    assert!(matches!(rig.send(0, &to_vip(SYN)), Outcome::Out(1, _)));
+    let back = frame(SERVER_NET_MAC, server_mac(11), &Ip::new(SERVERS[0], other, 6).tcp(8080, 81, RST, b""));
+    assert_eq!(rig.send(1, &back), Outcome::Dropped(DropReason::NatCollision));
+    rig.send(0, &to_vip(RST));
+    assert_eq!(rig.flows(SERVERS[0]), (0, 1));
+}
+
+#[test]
 fn servers_reset_ends_a_nat_flow() {
     let mut rig = rig(Encap::Nat);
     let last = rig.server_of(&packet(1000, SYN)).unwrap();

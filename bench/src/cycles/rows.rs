@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use dataplane::{
-    ports::{
-        BURST, Burst, Packet, Queue,
-        dpdk::{DpdkQueue, Eal, Mbuf, Mempool, PoolConfig, Port, PortConfig},
-    },
-    tables::server::Template,
+use dataplane::ports::{
+    BURST, Burst, Packet, Queue,
+    dpdk::{DpdkQueue, Eal, Mbuf, Mempool, PoolConfig, Port, PortConfig},
 };
 
 use super::turns;
@@ -140,10 +137,13 @@ fn generate(mut generator: Generator) -> Box<dyn FnMut() -> u64> {
     }))
 }
 
+/// Ethernet, IPv4 and GRE, in bytes.
+const GRE4_LEN: usize = 38;
+
 /// The same with what GRE cannot do without: 24 bytes in front and headers of 38 bytes written.
 fn prepend(mut generator: Generator) -> Box<dyn FnMut() -> u64> {
     let mut burst = Burst::<Mbuf>::new();
-    let header = [0x5a; Template::GRE4];
+    let header = [0x5a; GRE4_LEN];
     Box::new(turns(move || {
         generator.receive(&mut burst);
         for mbuf in &mut burst {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ports::Packet,
-    tables::Tables,
+    tables::{Tables, route::NextHop},
     wire::{
         Mac,
         arp::{self, Arp, Operation},
@@ -32,15 +32,17 @@ pub fn arp<P: Packet>(packet: &mut P, port: PortId, tables: &Tables) -> Outcome 
         Ok(arp) => arp,
         Err(error) => return (Verdict::Drop(error.into()), None),
     };
-    if !tables.answers_for(port, IpAddr::V4(arp.target)) {
-        return NOT_OURS;
-    }
+    let address = IpAddr::V4(arp.sender);
     // RFC 826: the target of a packet learns its sender. A probe (RFC 5227) has no sender address.
-    let seen = (!arp.sender.is_unspecified()).then_some(Notice::Seen {
-        port,
-        address: IpAddr::V4(arp.sender),
-        mac: arp.sender_mac,
-    });
+    let seen = (!arp.sender.is_unspecified()).then_some(Notice::Seen { port, address, mac: arp.sender_mac });
+    if !tables.answers_for(port, IpAddr::V4(arp.target)) {
+        // And whoever knows the sender already takes note of its new address (the merge flag).
+        let known = tables.neighbors.get(NextHop { port, address });
+        return match known {
+            Some(mac) if mac != arp.sender_mac => (Verdict::Punt, seen),
+            _ => NOT_OURS,
+        };
+    }
     if arp.operation == Operation::Reply {
         return (Verdict::Punt, seen);
     }

@@ -121,6 +121,10 @@ impl<A: Addresses> Arrival<'_, A> {
     ) -> Result<ServerId, DropReason> {
         let Some(id) = table.find(self.key, self.hash) else { return self.enter(table, tables, counters) };
         let entry = table.entry_mut(id);
+        if entry.is_reply() {
+            // The "client" is a server's flow with another VIP: not a flow that could be told from its replies.
+            return Err(DropReason::NatCollision);
+        }
         let state = entry.state();
         let reopens = !state.is_live() && self.tcp.is_some_and(tcp::Flags::opens);
         if reopens || tables.server(entry.server()).is_none_or(|server| server.state == ServerState::Down) {

@@ -21,17 +21,17 @@ use ipc::{id::LcoreId, snapshot::Reader};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    config::{Config, ConfigErrors},
+    config::{Config, ConfigErrors, Encap},
     control::Control,
     error::{EXIT_CONFIG, Failure},
-    metrics::{self, Source, Status},
+    metrics::{self, Load, LoadMeter, Source, Status},
 };
 
 /// Between two rounds of the control thread.
 const ROUND: Duration = Duration::from_millis(1);
 
 /// Rounds between two looks at what changes slowly: links, device counters, names.
-const STATUS_ROUNDS: u32 = 100;
+const STATUS_ROUNDS: u32 = 500;
 
 /// Mbufs that a worker may hold: its pool cache, a burst per direction and packets that wait.
 const MBUFS_PER_WORKER: u32 = 1024;
@@ -42,7 +42,11 @@ const MBUFS_PER_WORKER: u32 = 1024;
 pub fn run(path: &Path) -> Result<(), Failure> {
     let config = load(path)?;
     let signals = Signals::register()?;
-    let cpus = Cpus::choose(config.eal.lcores.as_deref())?;
+    let mut cpus = Cpus::choose(config.eal.lcores.as_deref())?;
+    if config.vips.iter().any(|vip| vip.encap == Encap::Nat) {
+        // Nothing brings a server's reply to the worker that has its flow.
+        cpus.workers.truncate(1);
+    }
     let eal = start_eal(&config, &cpus)?;
     let pool = make_pool(&eal, &config, cpus.workers.len())?;
     let (ports, queues) = open_ports(&eal, &config, &pool, cpus.workers.len())?;
@@ -300,6 +304,7 @@ fn control_loop(
     clock: Clock,
 ) -> Result<(), Failure> {
     let mut rounds = 0u32;
+    let mut meter = LoadMeter::default();
     let path = PathBuf::from(path);
     loop {
         let now = clock.now();
@@ -309,7 +314,7 @@ fn control_loop(
             rounds = 0;
         }
         if rounds.is_multiple_of(STATUS_ROUNDS) {
-            source.set_status(status(control, ports));
+            source.set_status(status(control, ports, meter.measure(&source.workers)));
         }
         if ended.load(Ordering::Relaxed) {
             return Err(Failure::internal("a worker ended by itself"));
@@ -351,13 +356,14 @@ fn new_config(control: &Control, path: &Path) -> Result<Config, String> {
     Err(changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
-fn status(control: &Control, ports: &[Port]) -> Status {
+fn status(control: &Control, ports: &[Port], load: Vec<Load>) -> Status {
     let names = control.config().ports.iter().map(|port| port.name.clone());
     Status {
         directory: control.directory().clone(),
         generation: control.tables().generation.0,
         ports: names.zip(ports).map(|(name, port)| (name, port.link().up, port.stats())).collect(),
         unreachable_vips: control.unreachable_vips().map(String::from).collect(),
+        load,
     }
 }
 

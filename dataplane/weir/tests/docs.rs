@@ -66,6 +66,7 @@ fn scrape() -> String {
     .unwrap();
     let source = Source::new(vec![handle]);
     source.set_status(Status {
+        load: Vec::new(),
         directory: control.directory().clone(),
         generation: 1,
         ports: vec![("lan".into(), true, PortStats::default())],

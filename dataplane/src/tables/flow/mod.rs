@@ -506,7 +506,7 @@ mod tests {
                         table.sweep(all, Tick(now), &timeouts(), |entry| expired.push(entry.key().addresses));
                         for flow in expired {
                             let seen = model.remove(&flow).unwrap();
-                            prop_assert!(now.wrapping_sub(seen) > 30 * SECOND);
+                            prop_assert!(now.wrapping_sub(seen) > Tick::count(Duration::from_secs(30)));
                         }
                         prop_assert!(model.values().all(|&seen| now.wrapping_sub(seen) <= 30 * SECOND + 1000));
                     }

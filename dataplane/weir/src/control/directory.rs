@@ -13,6 +13,9 @@ use crate::{
     spec,
 };
 
+/// Behind the name of a VIP that the configuration no longer has.
+const REMOVED: &str = " (removed)";
+
 /// A VIP's name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VipLabel {
@@ -22,6 +25,8 @@ pub struct VipLabel {
     pub name: String,
     /// Whether the configuration still has it; a removed one may have flows left.
     pub configured: bool,
+    /// Packets and bytes that its slot had counted, over all lcores, before the slot was its own.
+    pub base: [u64; 2],
 }
 
 /// A server's name and what it is set to.
@@ -51,6 +56,7 @@ pub struct Directory {
     /// By VIP and in the order of the configuration, removed ones last.
     pub servers: Vec<ServerLabel>,
     names: HashMap<Service, String>,
+    vip_bases: HashMap<VipId, (Service, [u64; 2])>,
     bases: HashMap<ServerId, (ServerKey, [u64; 3])>,
 }
 
@@ -62,6 +68,16 @@ impl Directory {
         self.names.extend(config.vips.iter().map(|vip| (spec::service(vip), vip.name.clone())));
         let known: HashMap<Service, VipId> = builder.vips().map(|(id, &service)| (service, id)).collect();
         self.names.retain(|service, _| known.contains_key(service));
+        for (service, name) in &mut self.names {
+            // A removed VIP must not lend its name to the series of another one.
+            if !order.contains_key(service) && !name.ends_with(REMOVED) {
+                name.push_str(REMOVED);
+            }
+        }
+        self.vip_bases.retain(|id, (service, _)| known.get(service) == Some(id));
+        for (&service, &id) in &known {
+            self.vip_bases.entry(id).or_insert_with(|| (service, counted_vip(id, workers)));
+        }
 
         let place = |service: &Service| order.get(service).copied().unwrap_or(usize::MAX);
         let mut vips: Vec<_> = known.iter().collect();
@@ -72,6 +88,7 @@ impl Directory {
                 id,
                 name: self.names.get(service).cloned().unwrap_or_default(),
                 configured: order.contains_key(service),
+                base: self.vip_bases.get(&id).map_or([0; 2], |(_, base)| *base),
             })
             .collect();
 
@@ -104,6 +121,14 @@ impl Directory {
             })
             .collect();
     }
+}
+
+/// What a VIP's slot has counted up to now, over all lcores.
+fn counted_vip(id: VipId, workers: &[Handle]) -> [u64; 2] {
+    workers.iter().fold([0; 2], |sum, worker| {
+        let vip = worker.counters.vip(id);
+        [sum[0] + vip.packets.get(), sum[1] + vip.bytes.get()]
+    })
 }
 
 /// What the slot has counted up to now, over all lcores.

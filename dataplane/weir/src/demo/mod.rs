@@ -61,7 +61,7 @@ const VIP: (Ipv4Addr, u16) = (Ipv4Addr::new(203, 0, 113, 10), 80);
 const WORK: Nanos = Nanos(1_000_000);
 
 /// How long the last connections may take to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two pictures of the live table.
 const FRAME: Duration = Duration::from_millis(200);

@@ -140,7 +140,7 @@ pub fn verdict(phases: &[Phase], last: &Tally, ledger: Option<&Ledger>) -> (Stri
     promise(
         last.completed == last.opened,
         format!(
-            "every connection is answered: {} of {}, {} SYNs sent again",
+            "every connection is answered: {} of {}, {} segments sent again",
             last.completed, last.opened, last.retries
         ),
     );

@@ -27,7 +27,7 @@ use super::service::ProcessorSharing;
 /// One way between a client and a server.
 const DELAY: u64 = 100_000;
 
-/// After this a client sends its SYN again.
+/// After this a client sends again what was not answered.
 const RETRY: u64 = 1_000_000_000;
 
 /// Ports that one client address uses.
@@ -69,7 +69,7 @@ pub struct Tally {
     pub servers: Vec<ServerTally>,
     /// Connections that some packet reached another server of. Must stay zero.
     pub moved: u64,
-    /// SYNs sent again.
+    /// SYNs and requests sent again.
     pub retries: u64,
     /// Connections that were opened, and that were completed, over all phases.
     pub opened: u64,
@@ -82,6 +82,8 @@ struct Connection {
     opened: Nanos,
     phase: u32,
     server: Option<usize>,
+    /// Whether its request has reached the server.
+    requested: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +92,7 @@ enum Event {
     Accepted(u64),
     /// The client has the response.
     Answered(u64),
-    /// The client looks whether its SYN was answered.
+    /// The client looks whether its SYN or its request was lost.
     Impatient(u64),
 }
 
@@ -189,7 +191,8 @@ impl<Q: Queue> World<Q> {
     fn open(&mut self, now: Nanos) {
         let id = self.tally.opened;
         self.tally.opened += 1;
-        self.connections.insert(id, Connection { opened: now, phase: self.phase, server: None });
+        self.connections
+            .insert(id, Connection { opened: now, phase: self.phase, server: None, requested: false });
         self.events.push(Reverse((now.later(RETRY), Event::Impatient(id))));
         self.send(id, tcp::Flags::SYN, b"");
     }
@@ -212,9 +215,16 @@ impl<Q: Queue> World<Q> {
                 }
             }
             Event::Impatient(id) => {
-                if self.connections.get(&id).is_some_and(|connection| connection.server.is_none()) {
-                    self.tally.retries += 1;
-                    self.events.push(Reverse((at.later(RETRY), Event::Impatient(id))));
+                let Some(connection) = self.connections.get(&id).filter(|connection| !connection.requested)
+                else {
+                    return;
+                };
+                let accepted = connection.server.is_some();
+                self.tally.retries += 1;
+                self.events.push(Reverse((at.later(RETRY), Event::Impatient(id))));
+                if accepted {
+                    self.events.push(Reverse((at, Event::Accepted(id))));
+                } else {
                     self.send(id, tcp::Flags::SYN, b"");
                 }
             }
@@ -270,7 +280,7 @@ impl<Q: Queue> World<Q> {
         }
         if flags.opens() {
             self.events.push(Reverse((now.later(2 * DELAY), Event::Accepted(id))));
-        } else if len > 0 {
+        } else if len > 0 && !std::mem::replace(&mut connection.requested, true) {
             let work = self.exponential(self.scenario.work.0 as f64);
             self.servers[server].arrive(id, work, now);
         }

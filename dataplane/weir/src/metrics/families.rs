@@ -60,7 +60,7 @@ pub fn render(source: &Source) -> String {
     packets(&page, source, &status);
     vips(&page, source, &status);
     servers(&page, source, &status);
-    lcores(&page, source);
+    lcores(&page, source, &status);
     process(&page, source, &status);
     let mut text = Vec::new();
     // Writing to a vector does not fail, and a family that cannot be encoded is left out.
@@ -126,8 +126,8 @@ fn vips(page: &Page, source: &Source, status: &Status) {
         let sum = |read: fn(&VipCounters) -> u64| -> u64 {
             source.workers.iter().map(|worker| read(worker.counters.vip(vip.id))).sum()
         };
-        count(packets.as_ref(), &[&vip.name], sum(|vip| vip.packets.get()));
-        count(bytes.as_ref(), &[&vip.name], sum(|vip| vip.bytes.get()));
+        count(packets.as_ref(), &[&vip.name], sum(|vip| vip.packets.get()).saturating_sub(vip.base[0]));
+        count(bytes.as_ref(), &[&vip.name], sum(|vip| vip.bytes.get()).saturating_sub(vip.base[1]));
         let servers = status.directory.servers.iter().filter(|server| server.vip == vip.name);
         let live = servers.map(|server| server_sum(source, server.id, |server| server.flows.get())).sum();
         set(flows.as_ref(), &[&vip.name], live);
@@ -159,7 +159,7 @@ fn servers(page: &Page, source: &Source, status: &Status) {
     }
 }
 
-fn lcores(page: &Page, source: &Source) {
+fn lcores(page: &Page, source: &Source, status: &Status) {
     let labels = ["lcore"];
     let entries =
         page.gauges("weir_flow_table_entries", "Flow entries in use; two a flow under NAT.", &labels);
@@ -177,10 +177,14 @@ fn lcores(page: &Page, source: &Source) {
         "Established flows that changed their server although it was not down.",
         &labels,
     );
-    let busy = page.ratios("weir_lcore_busy_ratio", "Share of time in loop turns that had packets.", &labels);
+    let busy = page.ratios(
+        "weir_lcore_busy_ratio",
+        "Share of time in loop turns that had packets, lately.",
+        &labels,
+    );
     let cycles = page.ratios(
         "weir_lcore_cycles_per_packet",
-        "Time-stamp cycles per packet in turns that had packets.",
+        "Time-stamp cycles per packet in turns that had packets, lately.",
         &labels,
     );
     for worker in &source.workers {
@@ -192,10 +196,9 @@ fn lcores(page: &Page, source: &Source) {
         count(evicted.as_ref(), &labels, counters.evicted.get());
         count(untracked.as_ref(), &labels, counters.untracked.get());
         count(violations.as_ref(), &labels, counters.pcc_violations.get());
-        let (spent, all, packets) =
-            (counters.busy_cycles.get(), counters.cycles.get(), counters.packets.get());
-        ratio(busy.as_ref(), &labels, spent as f64 / all.max(1) as f64);
-        ratio(cycles.as_ref(), &labels, spent as f64 / packets.max(1) as f64);
+        let load = status.load.get(usize::from(worker.lcore.0)).copied().unwrap_or_default();
+        ratio(busy.as_ref(), &labels, load.busy_ratio);
+        ratio(cycles.as_ref(), &labels, load.cycles_per_packet);
     }
 }
 

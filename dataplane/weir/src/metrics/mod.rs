@@ -27,6 +27,42 @@ pub struct Status {
     pub ports: Vec<(String, bool, PortStats)>,
     /// VIPs that no active server can be reached for.
     pub unreachable_vips: Vec<String>,
+    /// By worker: how busy it was lately.
+    pub load: Vec<Load>,
+}
+
+/// How busy a worker was over an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Share of time in loop turns that had packets.
+    pub busy_ratio: f64,
+    /// Time-stamp cycles per packet in such turns; 0 without packets.
+    pub cycles_per_packet: f64,
+}
+
+/// Takes the workers' load from one look at their counters to the next.
+#[derive(Debug, Default)]
+pub struct LoadMeter {
+    last: Vec<[u64; 3]>,
+}
+
+impl LoadMeter {
+    /// Each worker's load since the last call, or since the start.
+    pub fn measure(&mut self, workers: &[Handle]) -> Vec<Load> {
+        self.last.resize(workers.len(), [0; 3]);
+        workers
+            .iter()
+            .zip(&mut self.last)
+            .map(|(worker, last)| {
+                let counters = &worker.counters.lcore;
+                let now = [counters.cycles.get(), counters.busy_cycles.get(), counters.packets.get()];
+                let [all, busy, packets] = [0, 1, 2].map(|at| now[at].saturating_sub(last[at]) as f64);
+                *last = now;
+                let cycles_per_packet = if packets > 0.0 { busy / packets } else { 0.0 };
+                Load { busy_ratio: if all > 0.0 { busy / all } else { 0.0 }, cycles_per_packet }
+            })
+            .collect()
+    }
 }
 
 /// What the metrics read. The control thread writes it, scrapes read it; no worker touches it.

@@ -139,7 +139,7 @@ pub const TABLES: &[Table] = &[
         help: "Size and time-outs of the flow tables; each worker has one.",
         keys: &[
             key("entries_per_lcore", int(1024, 1 << 28), Value("1048576"), "1048576",
-                "Flows that one worker can remember; the memory is taken at start."),
+                "Flows that one worker can remember; the address space is reserved at start, the memory is used as flows come."),
             key("tcp_idle", time(MILLISECOND), Value(r#""300s""#), r#""300s""#,
                 "An established TCP flow ends after this much silence."),
             key("udp_idle", time(MILLISECOND), Value(r#""30s""#), r#""30s""#,

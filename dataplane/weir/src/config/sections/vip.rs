@@ -24,7 +24,12 @@ pub(super) struct VipDraft {
     header: Span,
 }
 
-pub(in super::super) fn vips(top: &TableReader<'_>, ports: &Ports, tunnel: &Tunnel) -> Vec<Vip> {
+pub(in super::super) fn vips(
+    top: &TableReader<'_>,
+    ports: &Ports,
+    tunnel: &Tunnel,
+    workers: Option<usize>,
+) -> Vec<Vip> {
     let report = top.report;
     let errors_before = report.errors();
     let mut drafts: Vec<VipDraft> = top.tables("vip").iter().filter_map(draft).collect();
@@ -44,6 +49,7 @@ pub(in super::super) fn vips(top: &TableReader<'_>, ports: &Ports, tunnel: &Tunn
     let around = Surroundings { report, ports, tunnel, vips: &addresses };
     for draft in &mut drafts {
         check(draft, &around);
+        check_nat(draft, &around, workers);
         server::check(draft, &around);
     }
     drafts.into_iter().map(finished).collect()
@@ -174,6 +180,19 @@ fn check(draft: &VipDraft, around: &Surroundings<'_>) {
             header,
             format!("VIP {:?} takes no new flows: no server is active with a weight above 0", vip.name),
             "set state = \"active\" and a weight on at least one server",
+        );
+    }
+}
+
+/// Nothing brings the replies of a NAT flow to the worker that has it, so there may be only one.
+fn check_nat(draft: &VipDraft, around: &Surroundings<'_>, workers: Option<usize>) {
+    if let (Some(At { value: Encap::Nat, span }), Some(workers @ 2..)) = (&draft.encap, workers) {
+        around.report.error_across(
+            span,
+            format!(
+                "encap = \"nat\" works with one worker in this version, and [eal] lcores names {workers}"
+            ),
+            "write one CPU in lcores, or use an encapsulation whose replies bypass us",
         );
     }
 }
