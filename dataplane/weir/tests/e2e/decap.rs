@@ -10,11 +10,13 @@ use crate::support::balancer::Balancer as _;
 use crate::support::can_run;
 use crate::support::case::{Case, Family, Way};
 use crate::support::http::{LongConnections, short_connections};
-use crate::support::lab::{ECHO_PORT, Lab, VIP4, VIP6, vip};
+use crate::support::icmp::ping;
+use crate::support::lab::{ECHO_PORT, Lab, UPLOAD_PORT, VIP4, VIP6, vip};
 use crate::support::netns::Namespace;
 use crate::support::reference::{Reference, Tunnel};
 use crate::support::scenario::{Load, carry_udp_load, carry_web_load};
 use crate::support::udp::Echo;
+use crate::support::upload::{Sink, path_mtu, upload};
 use crate::support::wait_for;
 
 #[test]
@@ -22,7 +24,7 @@ fn plain_routing_carries_the_load_to_one_server() {
     if !can_run() {
         return;
     }
-    let lab = Lab::routed();
+    let lab = Lab::routed(false);
     lab.lend_addresses();
     for ipv6 in [false, true] {
         let target = (lab.servers[1].address(ipv6), 8080).into();
@@ -107,6 +109,34 @@ cases! {
     fn decap_serves_a_prefix_ipv6() = Way::Ipip, V6 in V4, with_prefix;
     fn marked_packets_reach_the_vip_ipv4() = Way::L3dsr, V4 in V4;
     fn marked_packets_reach_the_vip_ipv6() = Way::L3dsr, V6 in V6;
+}
+
+/// The kernel answers pings and forwards into the reference's TUN device, whose MTU is that of a tunnel: what
+/// the tests of weir ask for, and the way a client learns from it, work.
+fn kernel_answers_ping_and_announces_the_mtu(ipv6: bool) {
+    if !can_run() {
+        return;
+    }
+    let family = if ipv6 { Family::V6 } else { Family::V4 };
+    let case = Case::new(Way::Gre { key: None }, family, family).with_mtu(1400);
+    let lab = Lab::of(&case);
+    let reference = Reference::start(&lab, &case, [1, 1, 1]);
+    ping(&lab.client, lab.own_address(ipv6), &[0, 56, 999, 1452]);
+    let target = vip(ipv6, UPLOAD_PORT);
+    let _sinks: Vec<_> = lab.servers.iter().map(|server| Sink::start(&server.namespace, target)).collect();
+    upload(&lab.client, target, 200_000);
+    assert_eq!(path_mtu(&lab.client, target.ip()), Some(1400));
+    reference.stop();
+}
+
+#[test]
+fn kernel_answers_ping_and_announces_the_mtu_ipv4() {
+    kernel_answers_ping_and_announces_the_mtu(false);
+}
+
+#[test]
+fn kernel_answers_ping_and_announces_the_mtu_ipv6() {
+    kernel_answers_ping_and_announces_the_mtu(true);
 }
 
 const GRE: u8 = 47;

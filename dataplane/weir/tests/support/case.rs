@@ -85,6 +85,14 @@ impl Case {
         Self { way, vip_ipv6, server_ipv6, vlan: false, prefix: false, mtu }
     }
 
+    pub fn with_vlan(self) -> Self {
+        Self { vlan: true, ..self }
+    }
+
+    pub fn with_mtu(self, mtu: u16) -> Self {
+        Self { mtu, ..self }
+    }
+
     pub fn with_prefix(self) -> Self {
         Self { prefix: true, ..self }
     }

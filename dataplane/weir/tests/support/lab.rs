@@ -9,6 +9,7 @@ use super::case::{Case, DSCP, Way};
 use super::netns::{Namespace, link};
 use super::nginx::{self, Site};
 use super::process::Process;
+use super::trunk::Trunk;
 
 /// The address of the service (RFC 2544's block for benchmarks, and the documentation prefix).
 pub const VIP4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -20,6 +21,8 @@ pub const PREFIX6: &str = "2001:db8:18::/124";
 pub const VLAN: u16 = 100;
 /// Where the echo servers listen.
 pub const ECHO_PORT: u16 = 5300;
+/// Where uploads go.
+pub const UPLOAD_PORT: u16 = 5400;
 
 /// Room for an inner packet of 1500 bytes and 44 bytes of outer IPv6 and GRE.
 pub const TUNNEL_MTU: u16 = 1600;
@@ -50,13 +53,15 @@ pub struct Lab {
     pub scratch: Scratch,
     /// The balancer's interfaces, each with its addresses.
     pub ports: Vec<(&'static str, [String; 2])>,
+    /// Between the balancer and the rest, where its frames are tagged.
+    pub trunks: Vec<Trunk>,
     _switch: Namespace,
 }
 
 impl Lab {
     /// The network that a case needs.
     pub fn of(case: &Case) -> Self {
-        if case.way == Way::Nat { Self::routed() } else { Self::direct(case) }
+        if case.way == Way::Nat { Self::routed(case.vlan) } else { Self::direct(case) }
     }
 
     /// All on one switch; answers go from server to client directly.
@@ -72,7 +77,8 @@ impl Lab {
         let client = Namespace::new("client");
         let lb = new_balancer();
         plug(&client, "eth0", &switch, "client");
-        plug(&lb, "lan0", &switch, "lb");
+        let mut trunks = Vec::new();
+        plug_balancer(&lb, &switch, case.vlan, &mut trunks);
         // The client's packets must leave room for the tunnel; its MSS tells the servers the same.
         client.ip(["link set eth0 mtu 1500"]);
         configure(&client, "eth0", "10.77.0.1/24", "fd77::1/64");
@@ -88,7 +94,7 @@ impl Lab {
             })
             .collect();
         let ports = vec![("lan0", ["10.77.0.2/24".to_owned(), "fd77::2/64".to_owned()])];
-        Self { client, lb, servers, site, scratch, ports, _switch: switch }
+        Self { client, lb, servers, site, scratch, ports, trunks, _switch: switch }
     }
 
     /// Clients on one side, servers on the other, and both ways through the balancer.
@@ -97,14 +103,19 @@ impl Lab {
     /// client .1 ── wan0 .2 lb lan0 .2 ── switch ── s1 .11, s2 .12, s3 .13
     ///   10.78.1.0/24, fd78:1::/64        10.78.2.0/24, fd78:2::/64; default gateway .2
     /// ```
-    pub fn routed() -> Self {
+    pub fn routed(vlan: bool) -> Self {
         let scratch = Scratch::new();
         let site = Site::new(78);
         let switch = new_switch();
         let client = Namespace::new("client");
         let lb = new_balancer();
-        link((&lb, "wan0"), (&client, "eth0"), 1500);
-        plug(&lb, "lan0", &switch, "lb");
+        let mut trunks = Vec::new();
+        if vlan {
+            trunks.push(Trunk::join((&lb, "wan0"), (&client, "eth0"), VLAN, 1500));
+        } else {
+            link((&lb, "wan0"), (&client, "eth0"), 1500);
+        }
+        plug_balancer(&lb, &switch, vlan, &mut trunks);
         configure(&client, "eth0", "10.78.1.1/24", "fd78:1::1/64");
         client.ip(["route add default via 10.78.1.2", "route add ::/0 via fd78:1::2"]);
         let servers = (0..SERVERS)
@@ -118,7 +129,14 @@ impl Lab {
             ("wan0", ["10.78.1.2/24".to_owned(), "fd78:1::2/64".to_owned()]),
             ("lan0", ["10.78.2.2/24".to_owned(), "fd78:2::2/64".to_owned()]),
         ];
-        Self { client, lb, servers, site, scratch, ports, _switch: switch }
+        Self { client, lb, servers, site, scratch, ports, trunks, _switch: switch }
+    }
+
+    /// The balancer's address on the clients' side.
+    pub fn own_address(&self, ipv6: bool) -> IpAddr {
+        let (_, addresses) = &self.ports[0];
+        let address = addresses[usize::from(ipv6)].split('/').next().unwrap_or_default();
+        address.parse().expect("the layouts have addresses with prefix lengths")
     }
 
     /// Gives the balancer's addresses to the kernel, for tests without weir.
@@ -159,6 +177,16 @@ fn new_balancer() -> Namespace {
 fn plug(namespace: &Namespace, interface: &str, switch: &Namespace, port: &str) {
     link((namespace, interface), (switch, port), TUNNEL_MTU);
     switch.ip([format!("link set {port} master br0")]);
+}
+
+/// Connects the balancer to the switch, by a trunk if its frames are tagged.
+fn plug_balancer(lb: &Namespace, switch: &Namespace, vlan: bool, trunks: &mut Vec<Trunk>) {
+    if vlan {
+        trunks.push(Trunk::join((lb, "lan0"), (switch, "lb"), VLAN, TUNNEL_MTU));
+        switch.ip(["link set lb master br0"]);
+    } else {
+        plug(lb, "lan0", switch, "lb");
+    }
 }
 
 fn configure(namespace: &Namespace, interface: &str, v4: &str, v6: &str) {

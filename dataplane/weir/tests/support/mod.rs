@@ -3,6 +3,7 @@
 pub mod balancer;
 pub mod case;
 pub mod http;
+pub mod icmp;
 pub mod lab;
 pub mod metrics;
 pub mod netns;
@@ -10,7 +11,9 @@ pub mod nginx;
 pub mod process;
 pub mod reference;
 pub mod scenario;
+pub mod trunk;
 pub mod udp;
+pub mod upload;
 pub mod weir;
 
 use std::path::{Path, PathBuf};

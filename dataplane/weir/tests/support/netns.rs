@@ -82,6 +82,15 @@ impl Namespace {
         self.checked(Command::new("nft").args(["-f", "-"]), rules);
     }
 
+    /// What a command prints.
+    pub fn output(&self, program: &str, arguments: &str) -> String {
+        let mut command = Command::new(program);
+        let output = self.run(|| command.args(arguments.split(' ')).output());
+        let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        assert!(output.status.success(), "{}: {command:?} failed", self.name);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Turns off what would let unfinished checksums and oversized frames reach a packet socket.
     pub fn offloads_off(&self, interface: &str) {
         let options = "tx off rx off tso off gso off gro off sg off";

@@ -36,6 +36,8 @@ impl Reference {
         let (way, outer_ipv6) = (case.way, case.server_ipv6);
         lab.lend_addresses();
         let tun = lab.lb.run(|| Tun::open("vip0")).expect("a TUN device");
+        // What is longer does not enter the tunnel.
+        lab.lb.ip([format!("link set vip0 mtu {}", case.mtu)]);
         lab.lb.ip([format!("route add {PREFIX4} dev vip0"), format!("route add {PREFIX6} dev vip0")]);
         let weights = Arc::new(Mutex::new(weights));
         let stop = Arc::new(AtomicBool::new(false));

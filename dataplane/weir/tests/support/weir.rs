@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::balancer::{Balancer, Weights};
 use super::case::{Case, Way};
-use super::lab::{ECHO_PORT, Lab, VLAN};
+use super::lab::{ECHO_PORT, Lab, UPLOAD_PORT, VLAN};
 use super::metrics::{self, Metrics};
 use super::netns::Namespace;
 use super::process::Process;
@@ -129,15 +129,18 @@ fn configuration(lab: &Lab, case: &Case) -> impl Fn(Weights) -> String + 'static
     if case.way.gue_port() != 6080 {
         let _ = write!(head, "\n[tunnel]\ngue_port = {}\n", case.way.gue_port());
     }
-    let (vip_ports, server_ports) =
-        if case.way == Way::Nat { ([80, 53], Some([8080, ECHO_PORT])) } else { ([80, ECHO_PORT], None) };
+    // Protocol, port of the VIP, port of the servers where it is another.
+    let services: Vec<(&str, u16, Option<u16>)> = if case.way == Way::Nat {
+        vec![("tcp", 80, Some(8080)), ("udp", 53, Some(ECHO_PORT))]
+    } else {
+        vec![("tcp", 80, None), ("udp", ECHO_PORT, None), ("tcp", UPLOAD_PORT, None)]
+    };
     let (vip, encap) = (case.vip(), case.way.config());
     let servers: Vec<_> = lab.servers.iter().map(|server| server.address(case.server_ipv6)).collect();
     move |weights| {
         let mut text = head.clone();
-        for (index, protocol) in ["tcp", "udp"].into_iter().enumerate() {
+        for &(protocol, port, server_port) in &services {
             // Draws by weight alone, so that the shares obey a known law.
-            let port = vip_ports[index];
             let _ = write!(
                 text,
                 "\n[[vip]]\naddress = \"{vip}\"\nprotocol = \"{protocol}\"\nport = {port}\n{encap}\n\
@@ -145,8 +148,8 @@ fn configuration(lab: &Lab, case: &Case) -> impl Fn(Weights) -> String + 'static
             );
             for (server, weight) in servers.iter().zip(weights) {
                 let _ = write!(text, "[[vip.server]]\naddress = \"{server}\"\nweight = {weight}\n");
-                if let Some(ports) = server_ports {
-                    let _ = writeln!(text, "port = {}", ports[index]);
+                if let Some(port) = server_port {
+                    let _ = writeln!(text, "port = {port}");
                 }
             }
         }
