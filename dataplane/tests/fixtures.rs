@@ -167,7 +167,6 @@ fn every_drop_has_its_name() {
         ("to nobody we know", from_client(&v4("203.0.113.11").tcp(1000, 80, SYN, b"")), NotAVip),
         ("only a draining server", from_client(&v4(V4).tcp(1000, 82, SYN, b"")), NoServer),
         ("larger than the MTU in GRE", from_client(&v4(V4).tcp(1000, 80, ACK, &[0; 1437])), TooBig),
-        ("TTL 1 under NAT", from_client(&Ip { ttl: 1, ..v4(V4) }.tcp(1, 8000, SYN, b"")), TtlExpired),
         (
             "UDP length of 7",
             from_client(&Ip { protocol: 17, ..v4(V4) }.packet(&[0, 1, 0, 53, 0, 7, 0, 0])),
@@ -424,4 +423,92 @@ fn l3dsr_marks_the_vip_and_keeps_ecn_and_checksums() {
         let to = Ip { tos: marked, ttl: 63, misc: 0xabcde, ..v6("2001:db8:1::12") };
         assert_eq!(rig.send(0, &from_client(&ip)), to_server(12, &to.udp(1000, 53, b"query", true)));
     }
+}
+
+/// An ICMP message with its checksum, in its IP packet.
+fn icmp(ip: Ip, kind: u8, code: u8, rest: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let protocol = if ip.source.is_ipv4() { 1 } else { 58 };
+    let ip = Ip { protocol, ..ip };
+    let mut message = [&[kind, code, 0, 0][..], &rest, payload].concat();
+    let summed = if protocol == 1 { message.clone() } else { ip.summed(&message) };
+    message[2..4].copy_from_slice(&checksum(&summed).to_be_bytes());
+    ip.packet(&message)
+}
+
+#[test]
+fn echo_to_a_vip_and_to_our_own_address_is_answered() {
+    for (client, address, request, reply) in [
+        ("203.0.113.77", V4, 8, 0),
+        ("203.0.113.77", "192.0.2.2", 8, 0),
+        ("2001:db8:7::77", V6, 128, 129),
+        ("2001:db8:7::77", "2001:db8::2", 128, 129),
+    ] {
+        let ping = icmp(Ip { ttl: 3, ..Ip::new(client, address, 0) }, request, 0, [0, 7, 0, 1], &[0x5a; 900]);
+        let pong = icmp(Ip::new(address, client, 0), reply, 0, [0, 7, 0, 1], &[0x5a; 900]);
+        assert_eq!(rig().send(0, &from_client(&ping)), Outcome::Out(0, frame(CLIENT_MAC, LAN_MAC, &pong)));
+    }
+}
+
+#[test]
+fn icmp_that_concerns_nobody_is_dropped_by_name() {
+    let ping = icmp(v4("203.0.113.99"), 8, 0, [0; 4], b"");
+    assert_eq!(rig().send(0, &from_client(&ping)), Outcome::Dropped(NotAVip));
+    let reply = icmp(v4(V4), 0, 0, [0; 4], b"");
+    assert_eq!(rig().send(0, &from_client(&reply)), Outcome::Dropped(ForHost));
+    let nonsense = icmp(v4(V4), 3, 4, [0; 4], &[0xff; 8]);
+    assert_eq!(rig().send(0, &from_client(&nonsense)), Outcome::Dropped(ForHost));
+}
+
+#[test]
+fn packet_too_big_for_the_tunnel_is_reported_with_the_right_mtu() {
+    let ip = Ip { misc: DF, ..v4(V4) }.tcp(1000, 80, ACK, &[0x5a; 1437]);
+    let error = icmp(Ip::new(V4, "203.0.113.77", 0), 3, 4, [0, 0, 5, 196], &ip[..548]);
+    assert_eq!(u16::from_be_bytes([5, 196]), 1500 - 24);
+    assert_eq!(rig().send(0, &from_client(&ip)), Outcome::Out(0, frame(CLIENT_MAC, LAN_MAC, &error)));
+    let ip = v6(V6).tcp(1000, 81, ACK, &[0x5a; 1400]);
+    let error = icmp(Ip::new(V6, "2001:db8:7::77", 0), 2, 0, [0, 0, 5, 176], &ip[..1232]);
+    assert_eq!(u16::from_be_bytes([5, 176]), 1500 - 44);
+    assert_eq!(rig().send(0, &from_client(&ip)), Outcome::Out(0, frame(CLIENT_MAC, LAN_MAC, &error)));
+}
+
+#[test]
+fn errors_of_our_own_are_limited() {
+    let mut rig = rig();
+    let frame = from_client(&Ip { misc: DF, ..v4(V4) }.tcp(1000, 80, ACK, &[0; 1437]));
+    let answered = (0..1200).filter(|_| matches!(rig.send(0, &frame), Outcome::Out(0, _))).count();
+    assert!((1000..1200).contains(&answered), "{answered}");
+}
+
+#[test]
+fn expired_ttl_is_reported_to_the_sender() {
+    let ip = Ip { ttl: 1, ..v4(V4) }.tcp(1000, 8000, SYN, b"");
+    let error = icmp(Ip::new(V4, "203.0.113.77", 0), 11, 0, [0; 4], &ip);
+    assert_eq!(rig().send(0, &from_client(&ip)), Outcome::Out(0, frame(CLIENT_MAC, LAN_MAC, &error)));
+}
+
+#[test]
+fn icmp_error_goes_to_the_server_of_the_quoted_flow() {
+    let router = "203.0.113.254";
+    // Through a tunnel, unchanged.
+    let mut rig = rig();
+    rig.send(0, &from_client(&v4(V4).tcp(1000, 80, SYN, b"")));
+    let quoted = Ip::new(V4, "203.0.113.77", 6).tcp(80, 1000, ACK, b"a page");
+    let error = icmp(Ip::new(router, V4, 0), 3, 4, [0, 0, 5, 0], &quoted[..28]);
+    assert_eq!(rig.send(0, &from_client(&error)), to_server(11, &gre("198.51.100.11", 0, DF, &error)));
+    let quoted = Ip::new(V6, "2001:db8:7::77", 6).tcp(81, 1000, ACK, b"a page");
+    let error = icmp(Ip::new("2001:db8:7::fe", V6, 0), 2, 0, [0, 0, 5, 0], &quoted[..48]);
+    let sent = rig.send(0, &from_client(&error));
+    assert!(
+        matches!(&sent, Outcome::Out(1, out) if out.ends_with(&error) && out[..6] == server_mac(14).0),
+        "{sent:?}"
+    );
+    // Under NAT the quoted packet is the server's own again.
+    rig.send(0, &from_client(&v4(V4).tcp(1000, 8000, SYN, b"")));
+    let quoted = Ip::new(V4, "203.0.113.77", 6).tcp(8000, 1000, ACK, b"a page");
+    let error = icmp(Ip::new(router, V4, 0), 3, 4, [0, 0, 5, 0], &quoted[..28]);
+    let mut inner = Ip::new("198.51.100.15", "203.0.113.77", 6).tcp(8080, 1000, ACK, b"a page");
+    inner[24..28].copy_from_slice(&quoted[24..28]);
+    let expected =
+        icmp(Ip { ttl: 63, ..Ip::new(router, "198.51.100.15", 0) }, 3, 4, [0, 0, 5, 0], &inner[..28]);
+    assert_eq!(rig.send(0, &from_client(&error)), to_server(15, &expected));
 }

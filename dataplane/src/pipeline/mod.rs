@@ -4,6 +4,7 @@
 //! one packet needs is on its way while others are worked on.
 
 pub mod counters;
+mod icmp;
 mod parse;
 mod resolve;
 mod rewrite;
@@ -18,6 +19,7 @@ use ipc::id::{PortId, ServerId, VipId};
 
 use self::{
     counters::{Counters, Ledger, Traffic},
+    icmp::{Allowance, Complaint},
     parse::{Flow, Key, Parsed},
     rewrite::{End, NewEnd},
     track::Arrival,
@@ -91,6 +93,8 @@ pub struct Core {
     pub counters: Arc<Counters>,
     /// Counters that others read together.
     pub ledger: Ledger,
+    /// How many ICMP errors may be sent still.
+    allowance: Allowance,
     lanes: Box<[Lane; BURST]>,
 }
 
@@ -101,6 +105,7 @@ impl Core {
             flows: Flows::new(flow_capacity, hash_key)?,
             counters: Arc::new(Counters::new()?),
             ledger: Ledger::new(ports),
+            allowance: Allowance::default(),
             lanes: Box::new([Lane { step: Step::Done(Verdict::Punt), hash: 0 }; BURST]),
         })
     }
@@ -144,7 +149,7 @@ pub fn process_burst<P: Packet>(
     now: Tick,
 ) {
     let mac = tables.ports[port.index()].mac;
-    let Core { flows, counters, ledger, lanes } = core;
+    let Core { flows, counters, ledger, allowance, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
 
     // 1. Parse all.
@@ -164,7 +169,7 @@ pub fn process_burst<P: Packet>(
     // 2. Find the VIP; ask for the flow's bucket.
     for lane in lanes.iter_mut() {
         if let Step::Parsed(Parsed::Flow(flow)) = lane.step {
-            lane.step = match find_vip(tables, &flow) {
+            lane.step = match find_vip(tables, &flow.key) {
                 Some(vip) => Step::ForVip(flow, vip),
                 None => Step::Stray(flow),
             };
@@ -233,12 +238,20 @@ pub fn process_burst<P: Packet>(
             Step::Done(verdict) => *verdict,
             other => {
                 let (verdict, notice) = match *other {
+                    Step::Parsed(Parsed::Icmp(flow)) => (icmp(&mut packet, &flow, port, tables, flows), None),
                     Step::Parsed(Parsed::Ndp(message)) => resolve::ndp(&mut packet, message, port, tables),
                     _ => resolve::arp(&mut packet, port, tables),
                 };
                 tell(&mut out.notices, notice);
                 verdict
             }
+        };
+        let verdict = match (verdict, &lane.step) {
+            (Verdict::Drop(reason), Step::ToServer(flow, ..) | Step::ToClient(flow, _)) => {
+                let mtu = path_mtu(&lane.step, tables);
+                complain(&mut packet, flow, reason, (mac, now), mtu, allowance).unwrap_or(verdict)
+            }
+            _ => verdict,
         };
         match verdict {
             Verdict::Forward(to) => out.tx[to.index()].push(packet),
@@ -260,8 +273,8 @@ fn tell(notices: &mut ArrayVec<Notice, BURST>, notice: Option<Notice>) {
 }
 
 #[inline]
-fn find_vip(tables: &Tables, flow: &Flow) -> Option<VipId> {
-    match &flow.key {
+fn find_vip(tables: &Tables, key: &Key) -> Option<VipId> {
+    match key {
         Key::V4(key) => {
             let destination = ((key.addresses >> 32) as u32).swap_bytes();
             tables.lookup.v4(destination, key.protocol, destination_port(key))
@@ -355,6 +368,53 @@ fn to_server<P: Packet>(
         server.bytes.add(bytes);
     }
     verdict
+}
+
+/// The ICMP error that the sender of a dropped packet should get, if any.
+#[cold]
+fn complain<P: Packet>(
+    packet: &mut P,
+    flow: &Flow,
+    reason: DropReason,
+    (mac, now): (Mac, Tick),
+    mtu: u16,
+    allowance: &mut Allowance,
+) -> Option<Verdict> {
+    let complaint = match reason {
+        DropReason::TooBig => Complaint::TooBig(mtu),
+        DropReason::TtlExpired => Complaint::TimeExceeded,
+        _ => return None,
+    };
+    icmp::complain(packet, flow, complaint, mac, allowance, now)
+}
+
+/// The largest IP packet of this flow that still fits on its way, in bytes.
+fn path_mtu(step: &Step, tables: &Tables) -> u16 {
+    let hop = match step {
+        Step::ToServer(_, _, server) => {
+            tables.server(*server).map(|server| (server.hop, server.template.overhead()))
+        }
+        Step::ToClient(flow, _) => Some((tables.hop(flow_destination(flow)), 0)),
+        _ => None,
+    };
+    match hop {
+        Some((Hop::Link(link), overhead)) => link.mtu.saturating_sub(overhead as u16),
+        _ => 0,
+    }
+}
+
+/// An ICMP message: an echo request for us, an error about a packet of a server, or nothing of ours.
+fn icmp<P: Packet>(packet: &mut P, flow: &Flow, port: PortId, tables: &Tables, flows: &Flows) -> Verdict {
+    let ours = tables.answers_for(port, flow_destination(flow));
+    if ours && let Some(verdict) = icmp::echo(packet, flow, tables.ports[port.index()].mac) {
+        return verdict;
+    }
+    let steered = match flow.key {
+        Key::V4(_) => icmp::steer(packet, flow, &flows.v4, tables, |key| find_vip(tables, &Key::V4(*key))),
+        Key::V6(_) => icmp::steer(packet, flow, &flows.v6, tables, |key| find_vip(tables, &Key::V6(*key))),
+    };
+    let reason = if ours { DropReason::ForHost } else { DropReason::NotAVip };
+    steered.unwrap_or(Verdict::Drop(reason))
 }
 
 /// Translates a server's reply back: its source becomes what the client has sent to.

@@ -58,6 +58,8 @@ impl Flow {
 pub enum Parsed {
     /// An IP packet of some flow.
     Flow(Flow),
+    /// An ICMP message, but not one of neighbour discovery.
+    Icmp(Flow),
     /// An ARP packet.
     Arp,
     /// A neighbour discovery message.
@@ -78,12 +80,20 @@ pub fn parse<P: Packet>(packet: &P, mac: Mac) -> Result<Parsed, DropReason> {
     }
     let available = packet.len() - L3;
     match frame.ether_type() {
-        ether_type::IPV4 if destination == mac => ipv4(&data[L3..], available).map(Parsed::Flow),
+        ether_type::IPV4 if destination == mac => ipv4(&data[L3..], available).map(classify),
         ether_type::IPV6 => ipv6(&data[L3..], available, destination == mac),
         ether_type::ARP => Ok(Parsed::Arp),
         ether_type::IPV4 => Err(DropReason::OtherHost), // broadcast and multicast
         ether_type::VLAN => Err(DropReason::OtherVlan),
         _ => Err(DropReason::UnknownEtherType),
+    }
+}
+
+#[inline]
+fn classify(flow: Flow) -> Parsed {
+    match flow.protocol() {
+        protocol::ICMP | protocol::ICMPV6 => Parsed::Icmp(flow),
+        _ => Parsed::Flow(flow),
     }
 }
 
@@ -126,7 +136,7 @@ fn ipv6(bytes: &[u8], available: usize, unicast: bool) -> Result<Parsed, DropRea
     let (ports, tcp) = upper_layer(upper, payload.protocol)?;
     let words: [[u8; 8]; 4] = bytemuck::must_cast(ip.addresses());
     let key = FlowKey { addresses: words.map(u64::from_le_bytes), ports, protocol: payload.protocol };
-    Ok(Parsed::Flow(Flow {
+    Ok(classify(Flow {
         key: Key::V6(key),
         l4: (L3 + payload.offset) as u16,
         ip_len: u16::try_from(ip.total_len()).map_err(|_| DropReason::TooBig)?,

@@ -8,6 +8,7 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod gre;
+pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
@@ -29,6 +30,8 @@ pub enum Error {
 
 /// IP protocol numbers (IANA).
 pub mod protocol {
+    /// ICMP for IPv4, RFC 792.
+    pub const ICMP: u8 = 1;
     /// IPv4 in IP, RFC 2003.
     pub const IPV4: u8 = 4;
     /// TCP, RFC 9293.

@@ -109,7 +109,7 @@ impl Ip {
     }
 
     /// The pseudo-header's bytes followed by the upper layer.
-    fn summed(&self, upper: &[u8]) -> Vec<u8> {
+    pub fn summed(&self, upper: &[u8]) -> Vec<u8> {
         let mut bytes = match (self.source, self.destination) {
             (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
             (IpAddr::V6(from), IpAddr::V6(to)) => [from.octets(), to.octets()].concat(),
