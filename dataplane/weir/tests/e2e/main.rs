@@ -7,3 +7,4 @@ mod support;
 
 mod balance;
 mod decap;
+mod icmp;
