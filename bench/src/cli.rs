@@ -51,6 +51,9 @@ pub struct CyclesArgs {
     /// Write the results as a page to this file
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+    /// Only rows whose name, as in JSON, contains this; what is left out is no floor either
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
     /// Leave out DPDK's own forwarder
     #[arg(long)]
     pub no_testpmd: bool,
@@ -63,6 +66,11 @@ pub struct CyclesArgs {
 }
 
 impl CyclesArgs {
+    /// Whether the row `id` is wanted.
+    pub fn wants(&self, id: &str) -> bool {
+        self.only.as_ref().is_none_or(|name| id.contains(name))
+    }
+
     /// The same with what `quick` shortens.
     pub fn resolved(&self) -> Self {
         let mut args = self.clone();

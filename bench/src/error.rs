@@ -23,6 +23,8 @@ pub enum Error {
     FlowTable { entries: u32, cause: io::Error },
     #[error("this process may use no CPU {cpu}")]
     NoCpu { cpu: usize },
+    #[error("no row's name contains {name:?}")]
+    NoRow { name: String },
     #[error("{row}: {what} (the measurement is not what it says)")]
     Wrong { row: String, what: String },
     #[error("dpdk-testpmd: {0}")]
@@ -48,6 +50,7 @@ impl Error {
             Self::Tables(_) => "lower --servers".into(),
             Self::FlowTable { .. } => "lower --flows, or raise the memory limit".into(),
             Self::NoCpu { .. } => "name another with --cpu".into(),
+            Self::NoRow { .. } => "the names are those in --json, for instance worker-gre4-1M".into(),
             Self::Wrong { .. } => "run the tests of dataplane; report this if they pass".into(),
             Self::Testpmd(_) => "try --no-testpmd".into(),
             Self::Write { .. } => "name a file in a directory that exists and may be written".into(),

@@ -87,7 +87,7 @@ fn start_testpmd(
     other_cpu: usize,
     hugepages: &Hugepages,
 ) -> Result<Option<Testpmd>, Error> {
-    if args.no_testpmd {
+    if args.no_testpmd || !args.wants(rows::TESTPMD) {
         return Ok(None);
     }
     if !Testpmd::is_installed() {

@@ -22,6 +22,8 @@ pub const TESTPMD: &str = "testpmd-io";
 pub const FORWARD: &str = "forward";
 pub const GENERATE: &str = "generate";
 pub const PREPEND: &str = "generate-prepend";
+/// Each packet opens a connection.
+pub const NEW_FLOWS: &str = "new-flows";
 
 /// A loop and what was measured of it.
 pub struct Row {
@@ -97,17 +99,31 @@ pub fn all(eal: &Eal, args: &CyclesArgs, testpmd: Option<Testpmd>) -> Result<Vec
     if let Some(testpmd) = testpmd {
         rows.push(Row::new(TESTPMD, "dpdk-testpmd io", None, Work::Testpmd(testpmd)));
     }
-    rows.push(Row::new(FORWARD, "receive and transmit", forward_floor, Work::Loop(forward(queue()))));
-    let work = Work::Loop(generate(Generator::new(queue(), 1_000_000)));
-    rows.push(Row::new(GENERATE, "generate and transmit", None, work));
-    let work = Work::Loop(prepend(Generator::new(queue(), 1_000_000)));
-    rows.push(Row::new(PREPEND, "generate, prepend 24 B, transmit", None, work));
-    for &encap in &args.encap {
-        for &flows in &args.flows {
-            rows.push(established(queue(), encap, flows, args.servers)?);
+    if args.wants(FORWARD) {
+        rows.push(Row::new(FORWARD, "receive and transmit", forward_floor, Work::Loop(forward(queue()))));
+    }
+    if args.wants(GENERATE) {
+        let work = Work::Loop(generate(Generator::new(queue(), 1_000_000)));
+        rows.push(Row::new(GENERATE, "generate and transmit", None, work));
+    }
+    if args.wants(PREPEND) {
+        let work = Work::Loop(prepend(Generator::new(queue(), 1_000_000)));
+        rows.push(Row::new(PREPEND, "generate, prepend 24 B, transmit", None, work));
+    }
+    for (encap, flows) in
+        args.encap.iter().flat_map(|&encap| args.flows.iter().map(move |&flows| (encap, flows)))
+    {
+        let id = format!("worker-{}-{flows}", encap.name());
+        if args.wants(&id) {
+            rows.push(established(id, queue(), encap, flows, args.servers)?);
         }
     }
-    rows.push(new_flows(queue(), args.servers)?);
+    if args.wants(NEW_FLOWS) {
+        rows.push(new_flows(queue(), args.servers)?);
+    }
+    if rows.is_empty() {
+        return Err(Error::NoRow { name: args.only.clone().unwrap_or_default() });
+    }
     Ok(rows)
 }
 
@@ -166,8 +182,13 @@ fn transmit<Q: Queue>(queue: &mut Q, burst: &mut Burst<Q::Packet>) -> u64 {
 }
 
 /// The whole worker with `flows` established flows.
-fn established(queue: DpdkQueue, encap: Encap, flows: FlowCount, servers: u16) -> Result<Row, Error> {
-    let id = format!("worker-{}-{flows}", encap.name());
+fn established(
+    id: String,
+    queue: DpdkQueue,
+    encap: Encap,
+    flows: FlowCount,
+    servers: u16,
+) -> Result<Row, Error> {
     // Under NAT a flow has two entries.
     let needed = if encap == Encap::Nat4 { 2 * flows.0 } else { flows.0 };
     let entries = needed.next_power_of_two().max(DEFAULT_ENTRIES);
@@ -198,7 +219,7 @@ fn new_flows(queue: DpdkQueue, servers: u16) -> Result<Row, Error> {
     let mut balancer = Balancer::new(Generator::new(queue, 1), Encap::Gre4, servers, DEFAULT_ENTRIES)?;
     balancer.flood(DEFAULT_ENTRIES);
     let row = Row::new(
-        "new-flows",
+        NEW_FLOWS,
         "worker, GRE4, each packet a new flow",
         Some(PREPEND),
         Work::Balancer(Box::new(balancer)),
