@@ -1,7 +1,7 @@
 //! ICMP: echo answered, errors led to the server that they are about, and errors of our own.
 
 use super::{
-    parse::{Flow, Key, L3},
+    parse::{Flow, L3},
     rewrite::{self, End, NewEnd},
     verdict::{DropReason, Verdict},
 };
@@ -53,10 +53,7 @@ impl Allowance {
 }
 
 const fn types(flow: &Flow) -> &'static Types {
-    match flow.key {
-        Key::V4(_) => &icmp::V4,
-        Key::V6(_) => &icmp::V6,
-    }
+    if flow.v6 { &icmp::V6 } else { &icmp::V4 }
 }
 
 /// The checksum over the ICMP message that starts at `l4` of a frame, computed as if its field were zero.
@@ -102,7 +99,7 @@ fn finish_ipv4(ip: &mut [u8]) {
 
 /// Answers an echo request in place; `None`: it is none. The caller has made sure that it is for us.
 pub fn echo<P: Packet>(packet: &mut P, flow: &Flow, mac: Mac) -> Option<Verdict> {
-    let v6 = matches!(flow.key, Key::V6(_));
+    let v6 = flow.v6;
     packet.truncate(L3 + usize::from(flow.ip_len));
     let l4 = usize::from(flow.l4);
     let data = packet.data_mut();
@@ -129,7 +126,7 @@ pub fn steer<P: Packet, A: Addresses>(
     tables: &Tables,
     vip_of: impl Fn(&FlowKey<A>) -> Option<ipc::id::VipId>,
 ) -> Option<Verdict> {
-    let v6 = matches!(flow.key, Key::V6(_));
+    let v6 = flow.v6;
     let l4 = usize::from(flow.l4);
     let end = (L3 + usize::from(flow.ip_len)).min(packet.data().len());
     let message = packet.data().get(l4..end)?;
@@ -209,7 +206,7 @@ pub fn complain<P: Packet>(
     allowance: &mut Allowance,
     now: Tick,
 ) -> Option<Verdict> {
-    let v6 = matches!(flow.key, Key::V6(_));
+    let v6 = flow.v6;
     let dont_fragment = v6 || packet.data().get(L3 + 6)? & 0x40 != 0;
     if matches!(complaint, Complaint::TooBig(_)) && !dont_fragment || !allowance.take(now) {
         return None;

@@ -30,14 +30,14 @@ pub use self::{
 };
 use crate::{
     ports::{BURST, Burst, Packet},
-    prefetch::prefetch,
+    prefetch::prefetch_all,
     tables::{
         Tables,
         encap::Encap,
         flow::{Addresses, EntryId, FlowKey},
         hash::HashKey,
         route::NextHop,
-        server::Hop,
+        server::{Hop, Server},
     },
     time::Tick,
     wire::Mac,
@@ -106,7 +106,7 @@ impl Core {
             counters: Arc::new(Counters::new()?),
             ledger: Ledger::new(ports),
             allowance: Allowance::default(),
-            lanes: Box::new([Lane { step: Step::Done(Verdict::Punt), hash: 0 }; BURST]),
+            lanes: Box::new([Lane::new(); BURST]),
         })
     }
 }
@@ -114,26 +114,58 @@ impl Core {
 /// How far a packet has come.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Its headers are read.
-    Parsed(Parsed),
     /// It is for this VIP.
-    ForVip(Flow, VipId),
+    ForVip(VipId),
     /// It is for no VIP, and may be a server's reply under NAT.
-    Stray(Flow),
+    Stray,
     /// It goes to this server.
-    ToServer(Flow, VipId, ServerId),
+    ToServer(VipId, ServerId),
     /// It is a server's reply to this flow.
-    ToClient(Flow, EntryId),
+    ToClient(EntryId),
+    /// It is an ICMP message.
+    Icmp,
+    /// It asks or tells an Ethernet address.
+    Arp,
+    /// The same for IPv6.
+    Ndp,
     /// Nothing is left to decide.
     Done(Verdict),
 }
 
-/// A packet's place in the burst.
+/// A packet's place in the burst. Stages write its fields and never move it.
 #[derive(Clone, Copy, Debug)]
 struct Lane {
     step: Step,
-    /// The five-tuple hash, from the second stage on.
+    /// The entry that its flow most likely has, from the third stage on.
+    guess: Option<EntryId>,
+    /// The five-tuple hash, if it belongs to a flow.
     hash: u64,
+    /// What its headers say, if it belongs to a flow.
+    flow: Flow,
+}
+
+impl Lane {
+    #[inline(always)]
+    const fn arrival<A>(&self, key: FlowKey<A>, vip: VipId, now: Tick) -> Arrival<A> {
+        Arrival { key, hash: self.hash, tcp: self.flow.tcp, vip, now }
+    }
+
+    /// The next step of a packet to `vip` whose flow begins, ends, moves or is not where it was expected.
+    #[inline(never)]
+    fn choose(&self, vip: VipId, flows: &mut Flows, tables: &Tables, counters: &Counters, now: Tick) -> Step {
+        let server = match self.flow.key() {
+            Key::V4(key) => self.arrival(key, vip, now).server(&mut flows.v4, tables, counters),
+            Key::V6(key) => self.arrival(key, vip, now).server(&mut flows.v6, tables, counters),
+        };
+        match server {
+            Ok(server) => Step::ToServer(vip, server),
+            Err(reason) => Step::Done(Verdict::Drop(reason)),
+        }
+    }
+
+    fn new() -> Self {
+        Self { step: Step::Done(Verdict::Punt), guess: None, hash: 0, flow: Flow::default() }
+    }
 }
 
 /// Decides on every packet of `burst`, rewrites what goes on, and empties the burst into `out`.
@@ -152,118 +184,129 @@ pub fn process_burst<P: Packet>(
     let Core { flows, counters, ledger, allowance, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
 
-    // 1. Parse all.
-    for packet in burst.iter().take(PREFETCH_AHEAD) {
+    // 1. Parse all. 2. Find the VIP; ask for the flow's bucket.
+    let mut ahead = burst.iter();
+    for packet in ahead.by_ref().take(PREFETCH_AHEAD) {
         packet.prefetch();
     }
-    for (at, lane) in lanes.iter_mut().enumerate() {
-        if let Some(ahead) = burst.get(at + PREFETCH_AHEAD) {
-            ahead.prefetch();
+    for (packet, lane) in burst.iter().zip(lanes.iter_mut()) {
+        if let Some(next) = ahead.next() {
+            next.prefetch();
         }
-        lane.step = match parse::parse(&burst[at], mac) {
-            Ok(parsed) => Step::Parsed(parsed),
+        lane.step = match parse::parse(packet, mac, &mut lane.flow) {
+            Ok(Parsed::Flow) => {
+                let key = lane.flow.key();
+                match &key {
+                    Key::V4(key) => {
+                        lane.hash = key.hash(tables.hash_key);
+                        flows.v4.prefetch_bucket(lane.hash);
+                    }
+                    Key::V6(key) => {
+                        lane.hash = key.hash(tables.hash_key);
+                        flows.v6.prefetch_bucket(lane.hash);
+                    }
+                }
+                find_vip(tables, &key).map_or(Step::Stray, Step::ForVip)
+            }
+            Ok(Parsed::Icmp) => Step::Icmp,
+            Ok(Parsed::Arp) => Step::Arp,
+            Ok(Parsed::Ndp) => Step::Ndp,
             Err(reason) => Step::Done(Verdict::Drop(reason)),
         };
     }
 
-    // 2. Find the VIP; ask for the flow's bucket.
-    for lane in lanes.iter_mut() {
-        if let Step::Parsed(Parsed::Flow(flow)) = lane.step {
-            lane.step = match find_vip(tables, &flow.key) {
-                Some(vip) => Step::ForVip(flow, vip),
-                None => Step::Stray(flow),
-            };
-            match &flow.key {
-                Key::V4(key) => {
-                    lane.hash = key.hash(tables.hash_key);
-                    flows.v4.prefetch_bucket(lane.hash);
-                }
-                Key::V6(key) => {
-                    lane.hash = key.hash(tables.hash_key);
-                    flows.v6.prefetch_bucket(lane.hash);
-                }
-            }
-        }
-    }
-
     // 3. Ask for the flow's entry.
-    for lane in lanes.iter() {
-        if let Step::ForVip(flow, _) | Step::Stray(flow) = &lane.step {
-            match flow.key {
-                Key::V4(_) => flows.v4.prefetch_entry(lane.hash),
-                Key::V6(_) => flows.v6.prefetch_entry(lane.hash),
-            }
+    for lane in lanes.iter_mut() {
+        if let Step::ForVip(_) | Step::Stray = lane.step {
+            lane.guess = match lane.flow.v6 {
+                false => flows.v4.prefetch_entry(lane.hash),
+                true => flows.v6.prefetch_entry(lane.hash),
+            };
         }
     }
 
     // 4. Find or create the flow; ask for the server's headers.
     for lane in lanes.iter_mut() {
-        lane.step = match lane.step {
-            Step::ForVip(flow, vip) => {
-                let server = match &flow.key {
-                    Key::V4(key) => {
-                        let arrival = Arrival { key, hash: lane.hash, tcp: flow.tcp, vip, now };
-                        arrival.server(&mut flows.v4, tables, counters)
-                    }
-                    Key::V6(key) => {
-                        let arrival = Arrival { key, hash: lane.hash, tcp: flow.tcp, vip, now };
-                        arrival.server(&mut flows.v6, tables, counters)
-                    }
+        match lane.step {
+            Step::ForVip(vip) => {
+                let known = match lane.flow.key() {
+                    Key::V4(key) => lane.arrival(key, vip, now).goes_on(&mut flows.v4, lane.guess),
+                    Key::V6(key) => lane.arrival(key, vip, now).goes_on(&mut flows.v6, lane.guess),
                 };
-                match server {
-                    Ok(server) => {
-                        if let Some(prepared) = tables.server(server) {
-                            prefetch(&prepared.template);
-                            prefetch(&prepared.hop);
-                        }
-                        Step::ToServer(flow, vip, server)
-                    }
-                    Err(reason) => Step::Done(Verdict::Drop(reason)),
+                lane.step = match known {
+                    Some(server) => Step::ToServer(vip, server),
+                    None => lane.choose(vip, flows, tables, counters, now),
+                };
+                if let Step::ToServer(_, server) = lane.step
+                    && let Some(slot) = tables.servers.get(server.index())
+                {
+                    prefetch_all(slot);
                 }
             }
-            Step::Stray(flow) => stray(&flow, lane.hash, port, tables, flows, counters, now),
-            step => step,
-        };
+            Step::Stray => lane.step = stray(lane, port, tables, flows, counters, now),
+            _ => {}
+        }
     }
 
-    // 5. Rewrite; every packet has its verdict. 6. Hand over.
-    for (mut packet, lane) in burst.drain(..).zip(lanes.iter()) {
-        let verdict = match &lane.step {
-            Step::ToServer(flow, vip, server) => {
-                to_server(&mut packet, flow, lane.hash, (*vip, *server), tables, counters, &mut out.notices)
+    // 5. Rewrite; every packet has its verdict.
+    for (packet, lane) in burst.iter_mut().zip(lanes.iter_mut()) {
+        let mut verdict = if let Step::ToServer(vip, id) = lane.step
+            && let Some(server) = tables.server(id).filter(|server| server.is_up())
+        {
+            to_server(packet, lane, (vip, id, server), counters, &mut out.notices)
+        } else {
+            if let Step::ToServer(vip, _) = lane.step {
+                lane.step = lane.choose(vip, flows, tables, counters, now); // its server is down: the flow moves
             }
-            Step::ToClient(flow, entry) => {
-                to_client(&mut packet, flow, *entry, flows, tables, &mut out.notices)
-            }
-            Step::Done(verdict) => *verdict,
-            other => {
-                let (verdict, notice) = match *other {
-                    Step::Parsed(Parsed::Icmp(flow)) => (icmp(&mut packet, &flow, port, tables, flows), None),
-                    Step::Parsed(Parsed::Ndp(message)) => resolve::ndp(&mut packet, message, port, tables),
-                    _ => resolve::arp(&mut packet, port, tables),
-                };
-                tell(&mut out.notices, notice);
-                verdict
-            }
+            otherwise(packet, lane, port, tables, flows, counters, &mut out.notices)
         };
-        let verdict = match (verdict, &lane.step) {
-            (Verdict::Drop(reason), Step::ToServer(flow, ..) | Step::ToClient(flow, _)) => {
-                let mtu = path_mtu(&lane.step, tables);
-                complain(&mut packet, flow, reason, (mac, now), mtu, allowance).unwrap_or(verdict)
-            }
-            _ => verdict,
-        };
-        match verdict {
-            Verdict::Forward(to) => out.tx[to.index()].push(packet),
-            Verdict::Reply => out.tx[port.index()].push(packet),
-            Verdict::Wait => out.waiting.push(packet),
-            Verdict::Punt => {
+        if let Verdict::Drop(reason) = verdict {
+            verdict = complain(packet, lane, reason, (mac, now), tables, allowance).unwrap_or(verdict);
+        }
+        lane.step = Step::Done(verdict);
+    }
+
+    // 6. Hand over.
+    for (packet, lane) in burst.drain(..).zip(lanes.iter()) {
+        match lane.step {
+            Step::Done(Verdict::Forward(to)) => out.tx[to.index()].push(packet),
+            Step::Done(Verdict::Reply) => out.tx[port.index()].push(packet),
+            Step::Done(Verdict::Wait) => out.waiting.push(packet),
+            Step::Done(Verdict::Drop(reason)) => ledger.count_drop(reason),
+            _ => {
                 let control = ledger.control();
                 ledger.count_tx(control, Traffic { packets: 1, bytes: packet.len() as u64 });
             }
-            Verdict::Drop(reason) => ledger.count_drop(reason),
         }
     }
+}
+
+/// The verdict on a packet that does not simply go to the server of its flow.
+#[inline(never)]
+fn otherwise<P: Packet>(
+    packet: &mut P,
+    lane: &Lane,
+    port: PortId,
+    tables: &Tables,
+    flows: &Flows,
+    counters: &Counters,
+    notices: &mut ArrayVec<Notice, BURST>,
+) -> Verdict {
+    let (verdict, notice) = match lane.step {
+        Step::Done(verdict) => (verdict, None),
+        Step::ToServer(vip, id) => match tables.server(id) {
+            Some(server) => return to_server(packet, lane, (vip, id, server), counters, notices),
+            None => (Verdict::Drop(DropReason::NoServer), None),
+        },
+        Step::ToClient(entry) => return to_client(packet, &lane.flow, entry, flows, tables, notices),
+        Step::Icmp => (icmp(packet, &lane.flow, port, tables, flows), None),
+        Step::Arp => resolve::arp(packet, port, tables),
+        Step::Ndp => resolve::ndp(packet, port, tables),
+        // The stages before have taken these further.
+        Step::ForVip(_) | Step::Stray => (Verdict::Drop(DropReason::NotAVip), None),
+    };
+    tell(notices, notice);
+    verdict
 }
 
 fn tell(notices: &mut ArrayVec<Notice, BURST>, notice: Option<Notice>) {
@@ -308,57 +351,55 @@ fn destination<A: Addresses>(key: &FlowKey<A>) -> IpAddr {
 }
 
 fn flow_destination(flow: &Flow) -> IpAddr {
-    match &flow.key {
+    match &flow.key() {
         Key::V4(key) => destination(key),
         Key::V6(key) => destination(key),
     }
 }
 
 /// A packet that is for no VIP: a server's reply under NAT, or something to drop by its right name.
+#[inline(never)]
 fn stray(
-    flow: &Flow,
-    hash: u64,
+    lane: &Lane,
     port: PortId,
     tables: &Tables,
     flows: &mut Flows,
     counters: &Counters,
     now: Tick,
 ) -> Step {
+    let Lane { flow, hash, .. } = lane;
     if tables.nat {
-        let entry = match &flow.key {
-            Key::V4(key) => track::reply_of(&mut flows.v4, key, hash, flow.tcp, now, counters),
-            Key::V6(key) => track::reply_of(&mut flows.v6, key, hash, flow.tcp, now, counters),
+        let entry = match &flow.key() {
+            Key::V4(key) => track::reply_of(&mut flows.v4, key, *hash, flow.tcp, now, counters),
+            Key::V6(key) => track::reply_of(&mut flows.v6, key, *hash, flow.tcp, now, counters),
         };
         if let Some(entry) = entry {
-            return Step::ToClient(*flow, entry);
+            return Step::ToClient(entry);
         }
     }
     let ours = tables.answers_for(port, flow_destination(flow));
     Step::Done(Verdict::Drop(if ours { DropReason::ForHost } else { DropReason::NotAVip }))
 }
 
-#[inline]
+#[inline(always)]
 fn to_server<P: Packet>(
     packet: &mut P,
-    flow: &Flow,
-    hash: u64,
-    (vip, server_id): (VipId, ServerId),
-    tables: &Tables,
+    lane: &Lane,
+    (vip, server_id, server): (VipId, ServerId, &Server),
     counters: &Counters,
     notices: &mut ArrayVec<Notice, BURST>,
 ) -> Verdict {
-    let Some(server) = tables.server(server_id) else { return Verdict::Drop(DropReason::NoServer) };
     let link = match &server.hop {
         Hop::Link(link) => link,
         hop => return no_link(*hop, notices),
     };
     let bytes = packet.len() as u64;
     let verdict = if server.encap.is_tunnel() {
-        rewrite::tunnel(packet, flow, hash, &server.template, link)
+        rewrite::tunnel(packet, &lane.flow, lane.hash, &server.template, link)
     } else {
         let dscp = if let Encap::L3dsr { dscp } = server.encap { Some(dscp) } else { None };
         let new = NewEnd { end: End::Destination, address: server.address, port: server.port, dscp };
-        rewrite::readdress(packet, flow, &new, link)
+        rewrite::readdress(packet, &lane.flow, &new, link)
     };
     if let Verdict::Forward(_) = verdict {
         let (vip, server) = (counters.vip(vip), counters.server(server_id));
@@ -374,33 +415,27 @@ fn to_server<P: Packet>(
 #[cold]
 fn complain<P: Packet>(
     packet: &mut P,
-    flow: &Flow,
+    lane: &Lane,
     reason: DropReason,
     (mac, now): (Mac, Tick),
-    mtu: u16,
+    tables: &Tables,
     allowance: &mut Allowance,
 ) -> Option<Verdict> {
-    let complaint = match reason {
-        DropReason::TooBig => Complaint::TooBig(mtu),
-        DropReason::TtlExpired => Complaint::TimeExceeded,
+    let (hop, overhead) = match lane.step {
+        Step::ToServer(_, server) => {
+            let server = tables.server(server)?;
+            (server.hop, server.template.overhead())
+        }
+        Step::ToClient(_) => (tables.hop(flow_destination(&lane.flow)), 0),
         _ => return None,
     };
-    icmp::complain(packet, flow, complaint, mac, allowance, now)
-}
-
-/// The largest IP packet of this flow that still fits on its way, in bytes.
-fn path_mtu(step: &Step, tables: &Tables) -> u16 {
-    let hop = match step {
-        Step::ToServer(_, _, server) => {
-            tables.server(*server).map(|server| (server.hop, server.template.overhead()))
-        }
-        Step::ToClient(flow, _) => Some((tables.hop(flow_destination(flow)), 0)),
-        _ => None,
+    let complaint = match (reason, hop) {
+        // The largest IP packet of this flow that still fits on its way.
+        (DropReason::TooBig, Hop::Link(link)) => Complaint::TooBig(link.mtu.saturating_sub(overhead as u16)),
+        (DropReason::TtlExpired, _) => Complaint::TimeExceeded,
+        _ => return None,
     };
-    match hop {
-        Some((Hop::Link(link), overhead)) => link.mtu.saturating_sub(overhead as u16),
-        _ => 0,
-    }
+    icmp::complain(packet, &lane.flow, complaint, mac, allowance, now)
 }
 
 /// An ICMP message: an echo request for us, an error about a packet of a server, or nothing of ours.
@@ -409,7 +444,7 @@ fn icmp<P: Packet>(packet: &mut P, flow: &Flow, port: PortId, tables: &Tables, f
     if ours && let Some(verdict) = icmp::echo(packet, flow, tables.ports[port.index()].mac) {
         return verdict;
     }
-    let steered = match flow.key {
+    let steered = match flow.key() {
         Key::V4(_) => icmp::steer(packet, flow, &flows.v4, tables, |key| find_vip(tables, &Key::V4(*key))),
         Key::V6(_) => icmp::steer(packet, flow, &flows.v6, tables, |key| find_vip(tables, &Key::V6(*key))),
     };
@@ -418,6 +453,7 @@ fn icmp<P: Packet>(packet: &mut P, flow: &Flow, port: PortId, tables: &Tables, f
 }
 
 /// Translates a server's reply back: its source becomes what the client has sent to.
+#[inline(never)]
 fn to_client<P: Packet>(
     packet: &mut P,
     flow: &Flow,
@@ -426,7 +462,7 @@ fn to_client<P: Packet>(
     tables: &Tables,
     notices: &mut ArrayVec<Notice, BURST>,
 ) -> Verdict {
-    let (vip, port) = match flow.key {
+    let (vip, port) = match flow.key() {
         Key::V4(_) => {
             let key = flows.v4.entry(entry).key();
             (destination(&key), destination_port(&key))

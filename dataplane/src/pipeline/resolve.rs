@@ -13,7 +13,7 @@ use crate::{
     ports::Packet,
     tables::{Tables, route::NextHop},
     wire::{
-        Mac,
+        Error, Mac,
         arp::{self, Arp, Operation},
         ethernet::{self, ether_type},
         ipv6::Ipv6,
@@ -55,7 +55,11 @@ pub fn arp<P: Packet>(packet: &mut P, port: PortId, tables: &Tables) -> Outcome 
 }
 
 /// Answers a neighbour solicitation for one of our addresses; an advertisement goes to the control thread.
-pub fn ndp<P: Packet>(packet: &mut P, message: Message, port: PortId, tables: &Tables) -> Outcome {
+pub fn ndp<P: Packet>(packet: &mut P, port: PortId, tables: &Tables) -> Outcome {
+    let message = match message(packet.data()) {
+        Ok(message) => message,
+        Err(error) => return (Verdict::Drop(error.into()), None),
+    };
     let seen =
         |address, mac: Option<Mac>| mac.map(|mac| Notice::Seen { port, address: IpAddr::V6(address), mac });
     match message {
@@ -80,4 +84,12 @@ pub fn ndp<P: Packet>(packet: &mut P, message: Message, port: PortId, tables: &T
             (Verdict::Reply, seen(asker, source_mac).filter(|_| !asker.is_unspecified()))
         }
     }
+}
+
+/// The neighbour discovery message in a frame, which [`parse`](super::parse) found to be one.
+fn message(frame: &[u8]) -> Result<Message, Error> {
+    let ip = Ipv6::parse(&frame[L3..], frame.len() - L3)?;
+    let payload = ip.payload()?;
+    let upper = &frame[L3 + payload.offset..(L3 + ip.total_len()).min(frame.len())];
+    ndp::parse(upper, &ip.addresses(), ip.hop_limit())?.ok_or(Error::Malformed)
 }

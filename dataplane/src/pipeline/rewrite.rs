@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    parse::{Flow, Key, L3},
+    parse::{Flow, L3},
     verdict::{DropReason, Verdict},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Puts the server's prepared headers in front of the packet.
-#[inline]
+#[inline(always)]
 pub fn tunnel<P: Packet>(
     packet: &mut P,
     flow: &Flow,
@@ -32,14 +32,15 @@ pub fn tunnel<P: Packet>(
     if template.overhead() + inner_len > usize::from(link.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
-    packet.truncate(L3 + inner_len); // Ethernet padding would become payload of the tunnel
+    if packet.len() > L3 + inner_len {
+        packet.truncate(L3 + inner_len); // Ethernet padding would become payload of the tunnel
+    }
     // The template is written as a whole, a little more than its headers: the rest is taken off again.
     let room = template.room();
     if packet.prepend(room - L3).is_err() {
         return Verdict::Drop(DropReason::NoHeadroom);
     }
-    let v6 = matches!(flow.key, Key::V6(_));
-    let inner = Inner { v6, len: inner_len, tos: flow.tos, entropy: hash as u32 };
+    let inner = Inner { v6: flow.v6, len: inner_len, tos: flow.tos, entropy: hash as u32 };
     template.write(packet.data_mut(), &inner);
     match packet.trim_front(room - template.len()) {
         Ok(()) => Verdict::Forward(link.port),
@@ -72,7 +73,7 @@ pub struct NewEnd {
 /// Rewrites address, port and DSCP, counts the TTL down and points the frame along `link`.
 ///
 /// All checksums are updated incrementally (RFC 1624); a UDP checksum of zero stays zero (RFC 768).
-#[inline]
+#[inline(never)]
 pub fn readdress<P: Packet>(packet: &mut P, flow: &Flow, new: &NewEnd, link: &Link) -> Verdict {
     if usize::from(flow.ip_len) > usize::from(link.mtu) {
         return Verdict::Drop(DropReason::TooBig);
@@ -82,21 +83,21 @@ pub fn readdress<P: Packet>(packet: &mut P, flow: &Flow, new: &NewEnd, link: &Li
     }
     let data = packet.data_mut();
     let tos = new.dscp.map_or(flow.tos, |dscp| dscp << 2 | flow.tos & 3);
-    let addresses = match (new.address, flow.key) {
-        (IpAddr::V4(address), Key::V4(_)) => {
+    let addresses = match (new.address, flow.v6) {
+        (IpAddr::V4(address), false) => {
             ethernet::emit(data, link.destination, link.source, ether_type::IPV4);
             let ip = &mut data[L3..];
             let field = if new.end == End::Source { ipv4::field::SOURCE } else { ipv4::field::DESTINATION };
             let addresses = replace(ip, field, &address.octets());
             let header = addresses
-                .replace(&[flow.ttl, flow.protocol()], &[flow.ttl - 1, flow.protocol()])
+                .replace(&[flow.ttl, flow.protocol], &[flow.ttl - 1, flow.protocol])
                 .replace(&[0, flow.tos], &[0, tos]);
             ip[ipv4::field::TTL] = flow.ttl - 1;
             ip[ipv4::field::TOS] = tos;
             update(ip, ipv4::field::CHECKSUM, header);
             addresses
         }
-        (IpAddr::V6(address), Key::V6(_)) => {
+        (IpAddr::V6(address), true) => {
             ethernet::emit(data, link.destination, link.source, ether_type::IPV6);
             let ip = &mut data[L3..];
             let field = if new.end == End::Source { ipv6::field::SOURCE } else { ipv6::field::DESTINATION };
@@ -109,7 +110,7 @@ pub fn readdress<P: Packet>(packet: &mut P, flow: &Flow, new: &NewEnd, link: &Li
         _ => return Verdict::Drop(DropReason::NoServer),
     };
     let l4 = &mut data[usize::from(flow.l4)..];
-    let checksum = match flow.protocol() {
+    let checksum = match flow.protocol {
         protocol::TCP => tcp::CHECKSUM,
         protocol::UDP => udp::CHECKSUM,
         _ => return Verdict::Forward(link.port),

@@ -21,6 +21,9 @@ use crate::{
 /// How many servers are tried for a NAT flow whose reply would be taken for another flow's.
 const NAT_TRIES: u64 = 4;
 
+/// TCP's control bits that open or end a connection.
+const CHANGING: u8 = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST;
+
 /// The flows of one lcore.
 #[derive(Debug)]
 pub struct Flows {
@@ -94,9 +97,9 @@ fn next_state(state: State, flags: tcp::Flags) -> State {
 
 /// A client's packet on its way to a server.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a, A> {
+pub struct Arrival<A> {
     /// The five-tuple.
-    pub key: &'a FlowKey<A>,
+    pub key: FlowKey<A>,
     /// Its hash.
     pub hash: u64,
     /// TCP's control bits.
@@ -107,19 +110,38 @@ pub struct Arrival<'a, A> {
     pub now: Tick,
 }
 
-impl<A: Addresses> Arrival<'_, A> {
+impl<A: Addresses> Arrival<A> {
+    /// The server of a flow that goes on: its entry is the one that was asked for, and this packet changes
+    /// nothing about it but when it was last seen. `None`: ask [`Arrival::server`].
+    ///
+    /// Whether that server is up is for the caller to see.
+    #[inline(always)]
+    pub fn goes_on(&self, table: &mut FlowTable<A>, guess: Option<EntryId>) -> Option<ServerId> {
+        let entry = table.confirm(guess, &self.key)?;
+        let state = match self.tcp {
+            Some(tcp::Flags(bits)) if bits & CHANGING == 0 => State::Established,
+            Some(_) => return None,
+            None => State::Datagram,
+        };
+        if entry.state() != state || entry.is_reply() {
+            return None;
+        }
+        entry.touch(self.now);
+        Some(entry.server())
+    }
+
     /// The server for this packet.
     ///
     /// An established flow stays where it is, unless its server is down. A new flow, and one whose start
     /// was not seen, gets the server that the VIP's table gives its hash, and is entered.
-    #[inline]
+    #[inline(never)]
     pub fn server(
         &self,
         table: &mut FlowTable<A>,
         tables: &Tables,
         counters: &Counters,
     ) -> Result<ServerId, DropReason> {
-        let Some(id) = table.find(self.key, self.hash) else { return self.enter(table, tables, counters) };
+        let Some(id) = table.find(&self.key, self.hash) else { return self.enter(table, tables, counters) };
         let entry = table.entry_mut(id);
         if entry.is_reply() {
             // The "client" is a server's flow with another VIP: not a flow that could be told from its replies.
@@ -127,7 +149,7 @@ impl<A: Addresses> Arrival<'_, A> {
         }
         let state = entry.state();
         let reopens = !state.is_live() && self.tcp.is_some_and(tcp::Flags::opens);
-        if reopens || tables.server(entry.server()).is_none_or(|server| server.state == ServerState::Down) {
+        if reopens || !tables.server(entry.server()).is_some_and(Server::is_up) {
             return self.replace(table, id, tables, counters);
         }
         entry.touch(self.now);
@@ -154,14 +176,13 @@ impl<A: Addresses> Arrival<'_, A> {
         if entry.state().is_live() && !is_down {
             counters.lcore.pcc_violations.add(1); // its slot was taken away: the builder broke its promise
         }
-        if let Some(entry) = table.remove(self.key) {
+        if let Some(entry) = table.remove(&self.key) {
             table.remove_peer(&entry);
             forget(&entry, counters);
         }
         self.enter(table, tables, counters)
     }
 
-    #[inline(never)]
     fn enter(
         &self,
         table: &mut FlowTable<A>,
@@ -180,7 +201,7 @@ impl<A: Addresses> Arrival<'_, A> {
         if vip.encap == Encap::Nat {
             return self.enter_nat(vip, (server, state), table, tables, counters);
         }
-        match self.insert(table, self.key, (server, state), tables, counters) {
+        match self.insert(table, &self.key, (server, state), tables, counters) {
             Some(_) => self.begin(server, counters),
             None => counters.lcore.untracked.add(1),
         }
@@ -200,21 +221,21 @@ impl<A: Addresses> Arrival<'_, A> {
         for attempt in 1..=NAT_TRIES {
             let Some(id) = candidate else { break };
             let server = tables.server(id).ok_or(DropReason::NoServer)?;
-            let reply = reply_key(self.key, server).ok_or(DropReason::NoServer)?;
+            let reply = reply_key(&self.key, server).ok_or(DropReason::NoServer)?;
             if table.find(&reply, reply.hash(tables.hash_key)).is_none() {
-                let flow = self.insert(table, self.key, (id, state), tables, counters);
+                let flow = self.insert(table, &self.key, (id, state), tables, counters);
                 let flow = flow.ok_or(DropReason::FlowTableFull)?;
                 self.begin(id, counters);
                 let reply_id = self.insert(table, &reply, (id, state), tables, counters);
                 // Making room for the reply may have cost the flow itself.
                 return match reply_id {
-                    Some(reply_id) if table.entry(flow).is(self.key) => {
+                    Some(reply_id) if table.entry(flow).is(&self.key) => {
                         table.tie(flow, reply_id);
                         Ok(id)
                     }
                     _ => {
                         table.remove(&reply);
-                        if let Some(entry) = table.remove(self.key) {
+                        if let Some(entry) = table.remove(&self.key) {
                             forget(&entry, counters);
                         }
                         Err(DropReason::FlowTableFull)

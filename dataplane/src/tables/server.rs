@@ -60,3 +60,11 @@ pub struct Server {
     /// The VIP it belongs to.
     pub vip: VipId,
 }
+
+impl Server {
+    /// Whether it keeps the flows that it has.
+    #[inline]
+    pub fn is_up(&self) -> bool {
+        self.state != ServerState::Down
+    }
+}

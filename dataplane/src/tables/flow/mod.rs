@@ -135,15 +135,20 @@ impl<A: Addresses> FlowTable<A> {
         prefetch(&self.buckets[self.home(hash)]);
     }
 
-    /// Asks the cache for the entry that `hash` most likely means.
+    /// Asks the cache for the entry that `hash` most likely means, and says which it is.
     #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
+    pub fn prefetch_entry(&self, hash: u64) -> Option<EntryId> {
         let bucket = &self.buckets[self.home(hash)];
-        if let Some(lane) = bucket.matching(Self::tag(hash)).next()
-            && let Some(entry) = self.entries.get(bucket.entry(lane) as usize)
-        {
-            prefetch(entry);
-        }
+        let id = bucket.entry(bucket.matching(Self::tag(hash)).next()?);
+        prefetch(self.entries.get(id as usize)?);
+        Some(EntryId(id))
+    }
+
+    /// The entry that was guessed, if it is the one of `key` now. `None` says nothing: [`FlowTable::find`] knows.
+    #[inline(always)]
+    pub fn confirm(&mut self, guess: Option<EntryId>, key: &FlowKey<A>) -> Option<&mut Entry<A>> {
+        let entry = self.entries.get_mut(guess?.0 as usize)?;
+        (entry.is(key) && entry.state() != State::Free).then_some(entry)
     }
 
     /// The entry of `key`, whose hash is `hash`.
