@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use dataplane::{
     pipeline::DropReason,
-    tables::{encap::Encap, server::ServerState},
+    tables::{encap::Encap, select::Select, server::ServerState},
 };
 use proptest::prelude::*;
 use support::*;
@@ -21,6 +21,13 @@ fn rig(encap: Encap) -> Rig {
     Rig::new(vec![vip(service(VIP, 6, 80), encap, servers)])
 }
 
+fn rig_of(encap: Encap, select: Select) -> Rig {
+    let mut rig = rig(encap);
+    rig.spec.vips[0].select = select;
+    rig.publish();
+    rig
+}
+
 fn packet(sport: u16, flags: u8) -> Vec<u8> {
     frame(LAN_MAC, CLIENT_MAC, &Ip::new("203.0.113.77", VIP, 6).tcp(sport, 80, flags, b""))
 }
@@ -31,11 +38,13 @@ fn live(rig: &Rig) -> u64 {
 
 #[test]
 fn second_syn_keeps_server_and_counts_once() {
-    let mut rig = rig(GRE);
-    let first = rig.server_of(&packet(1000, SYN));
-    assert!(first.is_some());
-    assert_eq!(rig.server_of(&packet(1000, SYN)), first);
-    assert_eq!(live(&rig), 1);
+    for select in Select::ALL {
+        let mut rig = rig_of(GRE, select);
+        let first = rig.server_of(&packet(1000, SYN));
+        assert!(first.is_some());
+        assert_eq!(rig.server_of(&packet(1000, SYN)), first, "{select:?}");
+        assert_eq!(live(&rig), 1);
+    }
 }
 
 #[test]
@@ -73,13 +82,63 @@ fn end_of_an_unknown_connection_is_forwarded_and_not_entered() {
 }
 
 #[test]
-fn packet_of_an_unknown_connection_goes_where_its_syn_would_and_is_adopted() {
-    let mut known = rig(GRE);
-    let mut fresh = rig(GRE);
-    for sport in 1000..1100 {
-        assert_eq!(known.server_of(&packet(sport, SYN)), fresh.server_of(&packet(sport, ACK)));
+fn packet_of_an_unknown_connection_goes_where_its_syn_would_if_the_rule_is_stateless() {
+    for select in Select::ALL.into_iter().filter(|select| select.is_stateless()) {
+        let mut known = rig_of(GRE, select);
+        let mut fresh = rig_of(GRE, select);
+        for sport in 1000..1100 {
+            assert_eq!(known.server_of(&packet(sport, SYN)), fresh.server_of(&packet(sport, ACK)));
+        }
     }
-    assert_eq!(live(&fresh), 100);
+}
+
+/// Under a rule that looks at load, or in rotation, nobody can know where a SYN went; but all send what comes
+/// after it to the same server, and keep it there.
+#[test]
+fn packet_of_an_unknown_connection_goes_to_the_same_server_everywhere_and_is_adopted() {
+    for select in Select::ALL {
+        let mut idle = rig_of(GRE, select);
+        let mut busy = rig_of(GRE, select);
+        establish(&mut busy, 2000..2050);
+        let mut servers = HashSet::new();
+        for sport in 1000..1100 {
+            let server = idle.server_of(&packet(sport, ACK)).unwrap();
+            assert_eq!(busy.server_of(&packet(sport, ACK)), Some(server), "{select:?}");
+            servers.insert(server);
+        }
+        assert_eq!(live(&idle), 100, "{select:?}");
+        assert_eq!(servers.len(), 3, "{select:?}");
+        idle.spec.vips[0].servers[0].weight = 50.0;
+        idle.publish();
+        for sport in 1000..1100 {
+            assert_eq!(idle.server_of(&packet(sport, ACK)), busy.server_of(&packet(sport, ACK)));
+        }
+    }
+}
+
+/// With a flow table that has forgotten everything, by two draws at least half of the flows go
+/// on to their servers, in rotation only those that chance sends there.
+#[test]
+fn restart_finds_the_servers_of_flows_as_far_as_the_rule_lets_it() {
+    for select in Select::ALL {
+        let mut before = rig_of(GRE, select);
+        before.spec.vips[0]
+            .servers
+            .extend((14..20).map(|last| server(&format!("198.51.100.{last}"), None, 1.0)));
+        let mut after = Rig::new(before.spec.vips.clone());
+        before.publish();
+        let flows = establish(&mut before, 1000..3000);
+        let found = flows
+            .iter()
+            .filter(|&(&sport, &server)| after.server_of(&packet(sport, ACK)) == Some(server))
+            .count();
+        let least = match select {
+            Select::Hash | Select::Alias | Select::Maglev => 2000,
+            Select::Lsq2 | Select::Sed2 => 1000,
+            Select::Lsq | Select::Sed | Select::RoundRobin => 2000 / 9 - 75, // 5 standard deviations
+        };
+        assert!(found >= least, "{select:?}: {found} of 2000");
+    }
 }
 
 /// Establishes flows and says where each is.
@@ -101,45 +160,57 @@ fn assert_unmoved(rig: &mut Rig, flows: &HashMap<u16, u8>) {
 }
 
 #[test]
-fn established_flows_stay_through_weights_additions_drains_and_removals() {
-    let mut rig = rig(GRE);
-    let flows = establish(&mut rig, 1000..1300);
-    assert_eq!(flows.values().collect::<HashSet<_>>().len(), 3);
+fn established_flows_stay_through_weights_additions_drains_removals_and_rules() {
+    for select in Select::ALL {
+        let mut rig = rig_of(GRE, select);
+        let flows = establish(&mut rig, 1000..1300);
+        assert_eq!(flows.values().collect::<HashSet<_>>().len(), 3, "{select:?}");
 
-    rig.spec.vips[0].servers[0].weight = 50.0;
-    rig.publish();
-    assert_unmoved(&mut rig, &flows);
+        rig.spec.vips[0].servers[0].weight = 50.0;
+        rig.publish();
+        assert_unmoved(&mut rig, &flows);
 
-    rig.spec.vips[0].servers.insert(0, server("198.51.100.14", None, 5.0));
-    rig.publish();
-    assert_unmoved(&mut rig, &flows);
+        rig.spec.vips[0].servers.insert(0, server("198.51.100.14", None, 5.0));
+        rig.publish();
+        assert_unmoved(&mut rig, &flows);
 
-    rig.spec.vips[0].servers[1].state = ServerState::Draining;
-    rig.publish();
-    assert_unmoved(&mut rig, &flows);
-    assert!(establish(&mut rig, 2000..2300).values().all(|&server| server != 11), "draining: no new flows");
+        rig.spec.vips[0].servers[1].state = ServerState::Draining;
+        rig.publish();
+        assert_unmoved(&mut rig, &flows);
+        let new = establish(&mut rig, 2000..2300);
+        assert!(new.values().all(|&server| server != 11), "{select:?}: draining: no new flows");
 
-    rig.spec.vips[0].servers.remove(1);
-    rig.publish();
-    assert_unmoved(&mut rig, &flows);
-    assert!(establish(&mut rig, 3000..3300).values().all(|&server| server != 11), "removed: no new flows");
+        rig.spec.vips[0].servers.remove(1);
+        rig.publish();
+        assert_unmoved(&mut rig, &flows);
+        let new = establish(&mut rig, 3000..3300);
+        assert!(new.values().all(|&server| server != 11), "{select:?}: removed: no new flows");
+
+        for other in Select::ALL {
+            rig.spec.vips[0].select = other;
+            rig.publish();
+            assert_unmoved(&mut rig, &flows);
+        }
+    }
 }
 
 #[test]
 fn flows_of_a_server_that_is_down_move_to_live_ones_and_the_others_stay() {
-    let mut rig = rig(GRE);
-    let mut flows = establish(&mut rig, 1000..1300);
-    rig.spec.vips[0].servers[0].state = ServerState::Down;
-    rig.publish();
-    let moved: Vec<u16> =
-        flows.iter().filter(|(_, server)| **server == 11).map(|(&sport, _)| sport).collect();
-    for sport in &moved {
-        assert!(matches!(rig.server_of(&packet(*sport, ACK)), Some(12 | 13)));
-        flows.remove(sport);
+    for select in Select::ALL {
+        let mut rig = rig_of(GRE, select);
+        let mut flows = establish(&mut rig, 1000..1300);
+        rig.spec.vips[0].servers[0].state = ServerState::Down;
+        rig.publish();
+        let moved: Vec<u16> =
+            flows.iter().filter(|(_, server)| **server == 11).map(|(&sport, _)| sport).collect();
+        for sport in &moved {
+            assert!(matches!(rig.server_of(&packet(*sport, ACK)), Some(12 | 13)), "{select:?}");
+            flows.remove(sport);
+        }
+        assert_unmoved(&mut rig, &flows);
+        assert_eq!(rig.flows(SERVERS[0]), (0, 0));
+        assert_eq!(live(&rig), 300);
     }
-    assert_unmoved(&mut rig, &flows);
-    assert_eq!(rig.flows(SERVERS[0]), (0, 0));
-    assert_eq!(live(&rig), 300);
 }
 
 #[test]
@@ -169,6 +240,30 @@ fn shares_follow_the_weights() {
         let (expected, deviation): (f64, f64) = (7000.0 * share, (7000.0 * share * (1.0 - share)).sqrt());
         let off = (f64::from(counts[&server]) - expected) / deviation;
         assert!(off.abs() < 5.0, "server {server}: {off} standard deviations off");
+    }
+}
+
+#[test]
+fn nat_flow_tries_every_other_server_before_it_is_dropped() {
+    let servers = || SERVERS.iter().map(|address| server(address, Some(8080), 1.0)).collect();
+    for select in Select::ALL {
+        // As many VIPs as servers: a client with one port gets one server at each, and no more.
+        let mut vips: Vec<_> = (10..14u8)
+            .map(|last| vip(service(&format!("203.0.113.{last}"), 6, 80), Encap::Nat, servers()))
+            .collect();
+        vips.iter_mut().for_each(|vip| vip.select = select);
+        let mut rig = Rig::new(vips);
+        for sport in 1000..1050 {
+            let mut places = HashSet::new();
+            for last in 10..13 {
+                let ip = Ip::new("203.0.113.77", &format!("203.0.113.{last}"), 6).tcp(sport, 80, SYN, b"");
+                places.insert(rig.server_of(&frame(LAN_MAC, CLIENT_MAC, &ip)).unwrap());
+            }
+            assert_eq!(places.len(), 3, "{select:?}");
+            let ip = Ip::new("203.0.113.77", "203.0.113.13", 6).tcp(sport, 80, SYN, b"");
+            let sent = rig.send(0, &frame(LAN_MAC, CLIENT_MAC, &ip));
+            assert_eq!(sent, Outcome::Dropped(DropReason::NatCollision), "{select:?}");
+        }
     }
 }
 
@@ -226,12 +321,33 @@ fn full_flow_table_forwards_untracked_or_evicts_and_counts_stay_exact() {
     }
 }
 
+#[test]
+fn packets_of_a_flow_without_room_all_go_to_the_same_server() {
+    for select in Select::ALL {
+        let base = rig_of(GRE, select);
+        // Room for one flow, in two buckets: a flow of the other bucket finds nothing to push out.
+        let mut rig = Rig::with(base.spec.clone(), neighbors(), 1);
+        let mut untracked = 0;
+        for sport in 1000..1500 {
+            let before = rig.handle.counters.lcore.untracked.get();
+            let first = rig.server_of(&packet(sport, SYN));
+            let second = rig.server_of(&packet(sport, ACK));
+            if rig.handle.counters.lcore.untracked.get() == before + 2 {
+                untracked += 1;
+                assert_eq!(first, second, "{select:?}");
+            }
+        }
+        assert!(untracked > 0);
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Packet { sport: u16, flags: u8 },
     Reply { sport: u16, flags: u8 },
     Weights([u8; 3]),
     State(usize, ServerState),
+    Select(Select),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -244,6 +360,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             6 => (sport, flags).prop_map(|(sport, flags)| Op::Reply { sport, flags }),
             1 => any::<[u8; 3]>().prop_map(Op::Weights),
             1 => (0usize..3, states).prop_map(|(server, state)| Op::State(server, state)),
+            1 => prop::sample::select(Select::ALL.to_vec()).prop_map(Op::Select),
         ],
         1..300,
     )
@@ -286,6 +403,10 @@ fn replay(encap: Encap, ops: &[Op]) -> Result<(), TestCaseError> {
                 for (server, weight) in rig.spec.vips[0].servers.iter_mut().zip(weights) {
                     server.weight = f64::from(weight);
                 }
+                rig.publish();
+            }
+            Op::Select(select) => {
+                rig.spec.vips[0].select = select;
                 rig.publish();
             }
             Op::State(server, state) => {

@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
 use bytemuck::Zeroable;
 use ipc::{
-    id::{ServerId, VipId},
+    id::{LcoreId, ServerId, VipId},
     ledger,
 };
 
@@ -16,6 +16,7 @@ use super::verdict::DropReason;
 use crate::tables::{
     builder::{MAX_SERVERS, MAX_VIPS},
     huge::HugeArray,
+    select::Load,
 };
 
 /// A counter with one writer: adding is a plain load and store, no locked instruction.
@@ -102,17 +103,26 @@ pub struct LcoreCounters {
 pub struct Counters {
     /// Flow table events and load.
     pub lcore: LcoreCounters,
+    id: LcoreId,
     vips: HugeArray<VipCounters>,
     servers: HugeArray<ServerCounters>,
+    /// Turns taken in each VIP's rotation.
+    turns: HugeArray<Counter>,
+    /// Live flows that the other lcores have on each server. Written by control, read by this worker; apart
+    /// from the worker's own counters, whose cache lines stay with it.
+    elsewhere: HugeArray<AtomicU32>,
 }
 
 impl Counters {
     /// Counters at zero. Memory is committed as it is used.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(id: LcoreId) -> io::Result<Self> {
         Ok(Self {
             lcore: LcoreCounters::default(),
+            id,
             vips: HugeArray::zeroed(MAX_VIPS)?,
             servers: HugeArray::zeroed(MAX_SERVERS)?,
+            turns: HugeArray::zeroed(MAX_VIPS)?,
+            elsewhere: HugeArray::zeroed(MAX_SERVERS)?,
         })
     }
 
@@ -126,6 +136,48 @@ impl Counters {
     #[inline]
     pub fn server(&self, id: ServerId) -> &ServerCounters {
         &self.servers[id.index() % MAX_SERVERS]
+    }
+
+    /// Tells each of `lcores` how many live flows the others have on these servers, as of now.
+    ///
+    /// For the control thread, once a period: until the next time, the rules that look at load go by this.
+    pub fn exchange_live_flows(lcores: &[&Self], servers: impl IntoIterator<Item = ServerId>) {
+        let mut own = vec![0; lcores.len()];
+        for server in servers {
+            for (own, lcore) in own.iter_mut().zip(lcores) {
+                *own = lcore.server(server).flows.get();
+            }
+            let all: u64 = own.iter().sum();
+            for (own, lcore) in own.iter().zip(lcores) {
+                let others = u32::try_from(all - own).unwrap_or(u32::MAX);
+                let elsewhere = &lcore.elsewhere[server.index() % MAX_SERVERS];
+                // Relaxed: a number on its own. Not written when it is the same: its line stays shared.
+                if elsewhere.load(Ordering::Relaxed) != others {
+                    elsewhere.store(others, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+impl Load for Counters {
+    #[inline]
+    fn live_flows(&self, server: ServerId) -> u64 {
+        let elsewhere = self.elsewhere[server.index() % MAX_SERVERS].load(Ordering::Relaxed);
+        self.server(server).flows.get() + u64::from(elsewhere)
+    }
+
+    #[inline]
+    fn take_turn(&self, vip: VipId) -> u64 {
+        let turns = &self.turns[vip.index() % MAX_VIPS];
+        let taken = turns.get();
+        turns.set(taken.wrapping_add(1));
+        taken
+    }
+
+    #[inline]
+    fn lcore(&self) -> LcoreId {
+        self.id
     }
 }
 

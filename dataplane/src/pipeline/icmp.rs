@@ -146,7 +146,7 @@ pub fn steer<P: Packet, A: Addresses>(
     let vip = tables.vip(vip_of(&key)?)?;
     let hash = key.hash(tables.hash_key);
     let known = table.find(&key, hash).map(|id| table.entry(id)).filter(|entry| !entry.is_reply());
-    let server = known.map(crate::tables::flow::Entry::server).or_else(|| vip.select(hash))?;
+    let server = known.map(crate::tables::flow::Entry::server).or_else(|| vip.stateless(hash))?;
     let server = tables.server(server)?;
     let Hop::Link(link) = &server.hop else { return Some(Verdict::Drop(DropReason::Unresolved)) };
     if server.encap.is_tunnel() {

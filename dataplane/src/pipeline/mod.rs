@@ -15,7 +15,7 @@ pub mod vlan;
 use std::{io, net::IpAddr, sync::Arc};
 
 use arrayvec::ArrayVec;
-use ipc::id::{PortId, ServerId, VipId};
+use ipc::id::{LcoreId, PortId, ServerId, VipId};
 
 use self::{
     counters::{Counters, Ledger, Traffic},
@@ -99,11 +99,11 @@ pub struct Core {
 }
 
 impl Core {
-    /// State for `ports` ports and `flow_capacity` flows of each family.
-    pub fn new(ports: usize, flow_capacity: u32, hash_key: HashKey) -> io::Result<Self> {
+    /// State of an lcore for `ports` ports and `flow_capacity` flows of each family.
+    pub fn new(lcore: LcoreId, ports: usize, flow_capacity: u32, hash_key: HashKey) -> io::Result<Self> {
         Ok(Self {
             flows: Flows::new(flow_capacity, hash_key)?,
-            counters: Arc::new(Counters::new()?),
+            counters: Arc::new(Counters::new(lcore)?),
             ledger: Ledger::new(ports),
             allowance: Allowance::default(),
             lanes: Box::new([Lane::new(); BURST]),

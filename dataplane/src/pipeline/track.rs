@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many servers are tried for a NAT flow whose reply would be taken for another flow's.
-const NAT_TRIES: u64 = 4;
+const NAT_TRIES: usize = 4;
 
 /// TCP's control bits that open or end a connection.
 const CHANGING: u8 = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST;
@@ -132,8 +132,9 @@ impl<A: Addresses> Arrival<A> {
 
     /// The server for this packet.
     ///
-    /// An established flow stays where it is, unless its server is down. A new flow, and one whose start
-    /// was not seen, gets the server that the VIP's table gives its hash, and is entered.
+    /// An established flow stays where it is, unless its server is down. A new flow gets the server that the
+    /// VIP's rule chooses now, and is entered. One whose start was not seen gets the server that every lcore
+    /// would give it, and is entered as well.
     #[inline(never)]
     pub fn server(
         &self,
@@ -190,7 +191,10 @@ impl<A: Addresses> Arrival<A> {
         counters: &Counters,
     ) -> Result<ServerId, DropReason> {
         let vip = tables.vip(self.vip).ok_or(DropReason::NotAVip)?;
-        let server = vip.select(self.hash).ok_or(DropReason::NoServer)?;
+        // Only what begins a flow may go anywhere. A datagram says nothing about that: it counts as a beginning.
+        let begins = self.tcp.is_none_or(tcp::Flags::opens);
+        let server = if begins { vip.select(self.hash, counters) } else { vip.stateless(self.hash) };
+        let server = server.ok_or(DropReason::NoServer)?;
         let state = match self.tcp {
             None => State::Datagram,
             // The end of a connection that we do not know: nothing is left to keep together.
@@ -203,7 +207,11 @@ impl<A: Addresses> Arrival<A> {
         }
         match self.insert(table, &self.key, (server, state), tables, counters) {
             Some(_) => self.begin(server, counters),
-            None => counters.lcore.untracked.add(1),
+            None => {
+                counters.lcore.untracked.add(1);
+                // Nothing remembers where this packet goes, so it goes where all the others will.
+                return vip.stateless(self.hash).ok_or(DropReason::NoServer);
+            }
         }
         Ok(server)
     }
@@ -217,9 +225,8 @@ impl<A: Addresses> Arrival<A> {
         tables: &Tables,
         counters: &Counters,
     ) -> Result<ServerId, DropReason> {
-        let mut candidate = Some(first);
-        for attempt in 1..=NAT_TRIES {
-            let Some(id) = candidate else { break };
+        let candidates = std::iter::once(first).chain(vip.selector.others(self.hash, first));
+        for id in candidates.take(NAT_TRIES) {
             let server = tables.server(id).ok_or(DropReason::NoServer)?;
             let reply = reply_key(&self.key, server).ok_or(DropReason::NoServer)?;
             if table.find(&reply, reply.hash(tables.hash_key)).is_none() {
@@ -242,7 +249,6 @@ impl<A: Addresses> Arrival<A> {
                     }
                 };
             }
-            candidate = vip.select(self.hash.rotate_left(16 * attempt as u32));
         }
         Err(DropReason::NatCollision)
     }

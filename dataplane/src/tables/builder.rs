@@ -10,11 +10,11 @@ use ipc::id::{Generation, PortId, ServerId, VipId};
 
 use super::{
     Port, Tables,
-    alias::AliasTable,
     encap::Encap,
     hop,
     neighbor::Neighbors,
     route::Routes,
+    select::{Candidate, Identity, Rings, Selector},
     server::{Hop, Server, ServerState},
     spec::{Spec, TunnelSource, VipSpec},
     template::{Ends, Template},
@@ -102,11 +102,12 @@ pub struct Builder {
     generation: u64,
     vips: Slots<Service>,
     servers: Slots<ServerKey>,
+    rings: Rings,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { generation: 0, vips: Slots::new(), servers: Slots::new() }
+        Self { generation: 0, vips: Slots::new(), servers: Slots::new(), rings: Rings::default() }
     }
 }
 
@@ -139,26 +140,29 @@ impl Builder {
             .collect();
         let way = |address| hop(&routes, neighbors, &ports, address);
 
+        self.rings.begin();
         let mut vips = Vec::new();
         let mut servers: Vec<Option<Server>> = Vec::new();
         let mut services = Vec::new();
         for vip_spec in &spec.vips {
             let vip = self.vips.get_or_assign(vip_spec.service, MAX_VIPS).map(VipId);
             let vip = vip.ok_or(BuildError::TooManyVips)?;
-            let mut weights = Vec::new();
+            let mut candidates = Vec::new();
             for (key, server_spec) in server_keys(vip_spec).zip(&vip_spec.servers) {
                 let slot = self.servers.get_or_assign(key, MAX_SERVERS).map(ServerId);
                 let slot = slot.ok_or(BuildError::TooManyServers)?;
                 let server = prepare(&key, vip, server_spec.state, way(key.address), &spec.tunnel_source);
                 put(&mut servers, slot.index(), server);
                 if server_spec.state == ServerState::Active {
-                    weights.push((slot, server_spec.weight));
+                    let identity = Identity { address: key.address, port: key.port };
+                    candidates.push(Candidate { identity, server: slot, weight: server_spec.weight });
                 }
             }
             services.push((vip_spec.service, vip));
-            let alias = AliasTable::new(&weights);
-            put(&mut vips, vip.index(), Vip { service: vip_spec.service, encap: vip_spec.encap, alias });
+            let selector = Selector::new(vip_spec.select, vip, candidates, &mut self.rings);
+            put(&mut vips, vip.index(), Vip { service: vip_spec.service, encap: vip_spec.encap, selector });
         }
+        self.rings.end();
         // Servers that are no longer wanted keep the flows they have.
         for (key, &slot) in &self.servers.by_key {
             if servers.get(slot as usize).is_none_or(Option::is_none)
@@ -247,6 +251,7 @@ mod tests {
         tables::{
             flow::Timeouts,
             hash::HashKey,
+            select::Select,
             spec::{PortSpec, ServerSpec},
         },
         wire::Mac,
@@ -269,6 +274,7 @@ mod tests {
                     port: Some(80),
                 },
                 encap: Encap::Gre { key: None },
+                select: Select::default(),
                 servers: servers
                     .iter()
                     .map(|address| ServerSpec {
@@ -299,7 +305,8 @@ mod tests {
         assert_eq!((slot(&builder, "192.0.2.11"), slot(&builder, "192.0.2.12")), (a, b));
         let removed = tables.server(a.unwrap()).unwrap();
         assert_eq!(removed.state, ServerState::Draining, "a removed server keeps its flows");
-        assert!(tables.vips[0].as_ref().unwrap().alias.probabilities().all(|(server, _)| Some(server) != a));
+        let members = tables.vips[0].as_ref().unwrap().selector.members();
+        assert_eq!((members.len(), members.iter().any(|member| Some(member.server) == a)), (2, false));
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl HashKey {
 
     /// Mixes two words into one.
     #[inline(always)]
-    const fn fold(a: u64, b: u64) -> u64 {
+    pub(in crate::tables) const fn fold(a: u64, b: u64) -> u64 {
         let product = a as u128 * b as u128;
         product as u64 ^ (product >> 64) as u64
     }

@@ -4,7 +4,6 @@
 //! neighbours. The control thread builds it with [`Builder`], publishes it through `ipc::snapshot` and
 //! frees it when every worker has let go. [`flow::FlowTable`] is the one mutable table, one per lcore.
 
-pub mod alias;
 pub mod builder;
 pub mod encap;
 pub mod exact;
@@ -13,6 +12,7 @@ pub mod hash;
 pub mod huge;
 pub mod neighbor;
 pub mod route;
+pub mod select;
 pub mod server;
 pub mod spec;
 pub mod template;
@@ -84,6 +84,14 @@ impl Tables {
     #[inline]
     pub fn server(&self, id: ServerId) -> Option<&Server> {
         self.servers.get(id.index())?.as_ref()
+    }
+
+    /// The servers of the VIPs whose rule looks at live flows.
+    pub fn servers_by_load(&self) -> impl Iterator<Item = ServerId> {
+        let by_load = |vip| self.vip(vip).is_some_and(|vip| vip.selector.rule().counts_flows());
+        (0u32..).map(ServerId).zip(&self.servers).filter_map(move |(id, server)| {
+            server.as_ref().is_some_and(|server| by_load(server.vip)).then_some(id)
+        })
     }
 
     /// Whether `address` is one that we answer for on `port`: the port's own, or a VIP's.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{encap::Encap, flow::Timeouts, hash::HashKey, server::ServerState, vip::Service};
+use super::{encap::Encap, flow::Timeouts, hash::HashKey, select::Select, server::ServerState, vip::Service};
 use crate::wire::Mac;
 
 /// Everything that the control thread wants the workers to do.
@@ -55,6 +55,8 @@ pub struct VipSpec {
     pub service: Service,
     /// How its packets travel on.
     pub encap: Encap,
+    /// How a server is chosen for a new flow.
+    pub select: Select,
     /// Its servers; no two with the same address and port.
     pub servers: Vec<ServerSpec>,
 }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipc::id::{ServerId, VipId};
 
 use super::{
-    alias::AliasTable,
     encap::Encap,
     exact::{Exact, Key},
+    select::{Load, Selector},
 };
 
 /// What a VIP listens to at its address.
@@ -29,14 +29,20 @@ pub struct Vip {
     /// How its packets travel on.
     pub encap: Encap,
     /// Chooses among the servers that take new flows.
-    pub alias: AliasTable,
+    pub selector: Selector,
 }
 
 impl Vip {
     /// The server for a new flow with this five-tuple hash; `None` when no server takes new flows.
     #[inline]
-    pub fn select(&self, hash: u64) -> Option<ServerId> {
-        self.alias.draw(hash)
+    pub fn select<L: Load>(&self, hash: u64, load: &L) -> Option<ServerId> {
+        self.selector.select(hash, load)
+    }
+
+    /// The server for a packet that has no flow entry and begins no flow, the same on every lcore.
+    #[inline]
+    pub fn stateless(&self, hash: u64) -> Option<ServerId> {
+        self.selector.stateless(hash)
     }
 }
 

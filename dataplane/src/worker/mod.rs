@@ -85,7 +85,7 @@ impl<Q: Queue> Worker<Q> {
     /// When the memory for the flow table or the counters cannot be had.
     pub fn new(parts: Parts<Q>) -> io::Result<(Self, Handle)> {
         let ports = parts.queues.len();
-        let core = Core::new(ports, parts.flow_capacity, parts.hash_key)?;
+        let core = Core::new(parts.lcore, ports, parts.flow_capacity, parts.hash_key)?;
         let (committed, ledger) = ledger::channel(core.ledger.words().len());
         let (control, mut handle) = link::pair(parts.lcore, Arc::clone(&core.counters), ledger);
         let stop = Arc::new(AtomicBool::new(false));

@@ -25,6 +25,7 @@ use dataplane::{
         hash::HashKey,
         neighbor::Neighbors,
         route::NextHop,
+        select::Select,
         server::ServerState,
         spec::{PortSpec, ServerSpec, Spec, TunnelSource, VipSpec},
         vip::Service,
@@ -164,7 +165,7 @@ pub fn server(address: &str, port: Option<u16>, weight: f64) -> ServerSpec {
 }
 
 pub fn vip(service: Service, encap: Encap, servers: Vec<ServerSpec>) -> VipSpec {
-    VipSpec { service, encap, servers }
+    VipSpec { service, encap, select: Select::Alias, servers }
 }
 
 /// Two ports: 0 towards clients (192.0.2.2/24, 2001:db8::2/64, gateways .1 and ::1), 1 towards servers

@@ -5,14 +5,14 @@ use dataplane::{
         self,
         flow::Timeouts,
         hash::HashKey,
-        server,
+        select, server,
         spec::{PortSpec, ServerSpec, Spec, TunnelSource, VipSpec},
         vip::Service,
     },
     wire::{Mac, protocol},
 };
 
-use crate::config::{Config, Encap, Protocol, Server, ServerState, Vip};
+use crate::config::{Config, Encap, Protocol, Select, Server, ServerState, Vip};
 
 /// What `config` asks for, on ports with these addresses (in the order of the configuration).
 pub fn from_config(config: &Config, macs: &[Mac]) -> Spec {
@@ -78,5 +78,23 @@ fn vip_spec(vip: &Vip, gue_port: u16) -> VipSpec {
             ServerState::Down => server::ServerState::Down,
         },
     });
-    VipSpec { service: service(vip), encap: encap(vip, gue_port), servers: servers.collect() }
+    VipSpec {
+        service: service(vip),
+        encap: encap(vip, gue_port),
+        select: rule(vip.select),
+        servers: servers.collect(),
+    }
+}
+
+const fn rule(select: Select) -> select::Select {
+    match select {
+        Select::Hash => select::Select::Hash,
+        Select::Alias => select::Select::Alias,
+        Select::Lsq => select::Select::Lsq,
+        Select::Lsq2 => select::Select::Lsq2,
+        Select::Sed => select::Select::Sed,
+        Select::Sed2 => select::Select::Sed2,
+        Select::Maglev => select::Select::Maglev,
+        Select::RoundRobin => select::Select::RoundRobin,
+    }
 }

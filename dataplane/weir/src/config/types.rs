@@ -205,8 +205,22 @@ words! {
 words! {
     /// How a server is chosen for a new flow.
     Select {
+        /// By the flow's hash, all servers alike.
+        Hash = "hash",
         /// A weighted draw from an alias table, driven by the flow's hash.
         Alias = "alias",
+        /// The server with the fewest flows.
+        Lsq = "lsq",
+        /// Of two drawn servers the one with fewer flows.
+        Lsq2 = "lsq2",
+        /// The server with the fewest flows for its weight.
+        Sed = "sed",
+        /// Of two drawn servers the one with fewer flows for its weight.
+        Sed2 = "sed2",
+        /// A weighted consistent hash ring.
+        Maglev = "maglev",
+        /// One server after the other.
+        RoundRobin = "rr",
     }
 }
 

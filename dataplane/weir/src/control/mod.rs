@@ -9,7 +9,7 @@ mod neighbors;
 use std::net::IpAddr;
 
 use dataplane::{
-    pipeline::Notice,
+    pipeline::{Notice, counters::Counters},
     tables::{
         Builder, Tables,
         builder::BuildError,
@@ -33,6 +33,9 @@ use crate::{config::Config, spec};
 /// Between two looks for server slots that nothing refers to any more.
 const RELEASE_EVERY_NANOS: u64 = 1_000_000_000;
 
+/// Between two rounds in which each worker is told the flows of the others.
+const EXCHANGE_EVERY_NANOS: u64 = 2_000_000;
+
 /// What the control thread owns.
 #[derive(Debug)]
 pub struct Control {
@@ -46,6 +49,7 @@ pub struct Control {
     workers: Vec<Handle>,
     directory: Directory,
     released: Nanos,
+    exchanged: Nanos,
 }
 
 impl Control {
@@ -79,6 +83,7 @@ impl Control {
             workers: Vec::new(),
             directory,
             released: now,
+            exchanged: now,
         };
         Ok((control, readers))
     }
@@ -91,6 +96,10 @@ impl Control {
     /// One round: hears the workers' news, asks for neighbours, publishes what changed, frees what is retired.
     pub fn tick(&mut self, now: Nanos) {
         self.hear(now);
+        if self.workers.len() > 1 && now.0.saturating_sub(self.exchanged.0) >= EXCHANGE_EVERY_NANOS {
+            self.exchanged = now;
+            self.exchange_live_flows();
+        }
         for hop in self.neighbors.questions(now) {
             self.ask(hop);
         }
@@ -168,6 +177,12 @@ impl Control {
         }
     }
 
+    /// Tells each worker how many live flows the others have on the servers that are chosen by that.
+    fn exchange_live_flows(&self) {
+        let lcores: Vec<&Counters> = self.workers.iter().map(|worker| &*worker.counters).collect();
+        Counters::exchange_live_flows(&lcores, self.publisher.current().servers_by_load());
+    }
+
     /// Asks who has the address of `hop`, from our own address in that prefix.
     fn ask(&self, hop: NextHop) {
         let port = &self.spec.ports[hop.port.index()];
@@ -232,4 +247,48 @@ fn configure_neighbors(cache: &mut NeighborCache, config: &Config, spec: &Spec, 
     let servers =
         spec.vips.iter().flat_map(|vip| &vip.servers).filter_map(|server| routes.next_hop(server.address));
     cache.configure(fixed, gateways.chain(servers), now);
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::{
+        ports::memory::MemoryQueue,
+        tables::{hash::HashKey, select::Load},
+        time::Clock,
+        worker::{Parts, Worker},
+    };
+    use ipc::id::LcoreId;
+
+    use super::*;
+
+    #[test]
+    fn workers_learn_each_others_flows_once_a_period() {
+        let text = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"198.51.100.2/24\"]\n\
+                    [[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"198.51.100.11\"]\n";
+        let config = Config::parse(text, "test.toml").unwrap().config;
+        let (mut control, readers) = Control::new(config, vec![Mac([2; 6])], 2, Nanos(0)).unwrap();
+        let (_workers, handles): (Vec<_>, Vec<_>) = (0u16..)
+            .zip(readers)
+            .map(|(lcore, tables)| {
+                let parts = Parts {
+                    lcore: LcoreId(lcore),
+                    queues: vec![MemoryQueue::default()],
+                    tables,
+                    flow_capacity: 64,
+                    hash_key: HashKey::default(),
+                    clock: Clock::start(),
+                };
+                Worker::new(parts).unwrap()
+            })
+            .unzip();
+        control.attach(handles.clone());
+        let server = ServerId(0);
+        handles[0].counters.server(server).flows.add(5);
+        handles[1].counters.server(server).flows.add(2);
+        control.tick(Nanos(EXCHANGE_EVERY_NANOS - 1));
+        assert_eq!(handles[1].counters.live_flows(server), 2);
+        control.tick(Nanos(EXCHANGE_EVERY_NANOS));
+        let seen: Vec<u64> = handles.iter().map(|handle| handle.counters.live_flows(server)).collect();
+        assert_eq!(seen, [7, 7]);
+    }
 }

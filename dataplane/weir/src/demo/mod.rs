@@ -140,7 +140,7 @@ fn config(weights: [f64; 4]) -> Result<Config, Failure> {
         .collect();
     let text = format!(
         "[[port]]\nname = \"lan\"\ndevice = \"net_ring0\"\naddress = [\"198.51.100.2/24\"]\n\
-         [[vip]]\nname = \"web\"\naddress = \"{}\"\nport = {}\n{servers}",
+         [[vip]]\nname = \"web\"\naddress = \"{}\"\nport = {}\nselect = \"alias\"\n{servers}",
         VIP.0, VIP.1
     );
     Config::parse(&text, "demo").map(|loaded| loaded.config).map_err(Failure::internal)

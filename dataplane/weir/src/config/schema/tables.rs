@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Default::{Derived, Required, Value};
-use super::Later::{NoEffect, Refused};
+use super::Later::NoEffect;
 use super::{Default, Key, Kind, Since, Table, Word};
 
 const fn key(
@@ -32,27 +32,13 @@ const fn now(name: &'static str) -> Word {
     Word { name, help: "", since: Since::Now }
 }
 
-const fn later(name: &'static str, help: &'static str, instead: &'static str) -> Word {
-    Word { name, help, since: Since::Later(Refused(instead)) }
-}
-
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 const PROTOCOLS: &[Word] = &[now("tcp"), now("udp"), now("any")];
 const STATES: &[Word] = &[now("active"), now("draining"), now("down")];
 const ENCAPS: &[Word] = &[now("gre"), now("ipip"), now("gue"), now("l3dsr"), now("nat")];
-const WRITE_ALIAS: &str = "write select = \"alias\"";
-const ALIAS_WITHOUT_WEIGHTS: &str = "write select = \"alias\", and the same weight for every server";
-const SELECTS: &[Word] = &[
-    later("hash", "The flow's hash alone, all servers alike.", ALIAS_WITHOUT_WEIGHTS),
-    now("alias"),
-    later("lsq", "The server with the fewest flows.", WRITE_ALIAS),
-    later("lsq2", "Of two drawn servers the one with fewer flows.", WRITE_ALIAS),
-    later("sed", "The server with the fewest flows for its weight.", WRITE_ALIAS),
-    later("sed2", "Of two drawn servers the one with fewer flows for its weight.", WRITE_ALIAS),
-    later("maglev", "A consistent hash ring that moves few flows when servers change.", WRITE_ALIAS),
-    later("rr", "One server after the other.", ALIAS_WITHOUT_WEIGHTS),
-];
+const SELECTS: &[Word] =
+    &[now("hash"), now("alias"), now("lsq"), now("lsq2"), now("sed"), now("sed2"), now("maglev"), now("rr")];
 const POLICIES: &[Word] =
     &[now("static"), now("active-wcmp"), now("aquarius"), now("hlb"), now("sac-gru"), now("qmix")];
 
@@ -162,8 +148,8 @@ pub const TABLES: &[Table] = &[
                 "The destination port; not possible with `protocol = \"any\"`."),
             key("encap", Kind::Word(ENCAPS), Value(r#""gre""#), r#""gre""#,
                 "How packets get to the server: in a GRE, IP or UDP tunnel, with a rewritten destination and the VIP told by DSCP (`l3dsr`), or with translated addresses and replies through us (`nat`)."),
-            key("select", Kind::Word(SELECTS), Value(r#""alias""#), r#""alias""#,
-                "How a server is chosen for a new flow: by a weighted draw."),
+            key("select", Kind::Word(SELECTS), Value(r#""sed2""#), r#""sed2""#,
+                "How a server is chosen for a new flow; see [choosing a server](#choosing-a-server)."),
             key("name", Kind::Text("a name"), Derived("like `203.0.113.10:80/tcp`"), r#""web""#,
                 "The name in logs, metrics and commands; unique."),
             key("servers", Kind::Texts("server addresses"), Derived("the `[[vip.server]]` tables"), r#"["198.51.100.11", "198.51.100.12:8080"]"#,

@@ -80,7 +80,7 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
             "add dscp = 7, and the same code point on the servers",
         );
     }
-    let select = table.word("select", Select::from_word).map_or(Select::Alias, |s| s.value);
+    let select = table.word("select", Select::from_word).map_or(Select::Sed2, |s| s.value);
     let name = table.parsed("name", values::name);
     let servers = server::servers(table);
     table.finish();

@@ -78,7 +78,7 @@ fn the_smallest_file_gets_every_default() {
             key: None,
             variant: 0,
             dscp: None,
-            select: Select::Alias,
+            select: Select::Sed2,
             servers: vec![server("198.51.100.11"), server("198.51.100.12")],
         }],
         metrics: Metrics { listen: Some("127.0.0.1:9400".parse().unwrap()) },
