@@ -315,7 +315,7 @@ fn tell(notices: &mut ArrayVec<Notice, BURST>, notice: Option<Notice>) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn find_vip(tables: &Tables, key: &Key) -> Option<VipId> {
     match key {
         Key::V4(key) => {

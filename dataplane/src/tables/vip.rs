@@ -116,7 +116,7 @@ impl VipLookup {
         self.find(|word| self.v6.get(Key6(address, word)), protocol, port)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, get: impl Fn(u32) -> Option<u32>, protocol: u8, port: u16) -> Option<VipId> {
         if port != 0
             && let Some(vip) = get(ports_word(port, protocol))
