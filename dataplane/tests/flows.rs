@@ -63,6 +63,31 @@ fn flow_ends_once_by_fin_or_reset_in_any_form() {
 }
 
 #[test]
+fn flows_count_as_established_once_the_client_goes_on() {
+    for encap in [GRE, Encap::Nat] {
+        let mut rig = rig(encap);
+        let established = |rig: &Rig| -> u64 {
+            let ids = rig.builder.servers().map(|(id, _)| id);
+            ids.map(|id| rig.handle.counters.server(id).established.get()).sum()
+        };
+        // Nobody answers: SYNs again and again, then the client gives up.
+        for flags in [SYN, SYN, SYN, RST] {
+            rig.server_of(&packet(1000, flags));
+        }
+        assert_eq!(established(&rig), 0);
+        for flags in [SYN, ACK, ACK, FIN | ACK, ACK] {
+            rig.server_of(&packet(1001, flags));
+        }
+        assert_eq!(established(&rig), 1);
+        // The first ACK was lost on the way to us.
+        for flags in [SYN, FIN | ACK] {
+            rig.server_of(&packet(1002, flags));
+        }
+        assert_eq!(established(&rig), 2);
+    }
+}
+
+#[test]
 fn reused_port_is_a_new_flow() {
     let mut rig = rig(GRE);
     for flags in [SYN, ACK, FIN | ACK, SYN, ACK] {

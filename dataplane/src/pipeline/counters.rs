@@ -69,6 +69,8 @@ pub struct ServerCounters {
     pub bytes: Counter,
     /// Flows that were given to it.
     pub created: Counter,
+    /// TCP flows that got past their first packet: the client had an answer to its SYN.
+    pub established: Counter,
     /// Live flows now: one up when a flow begins, one down when it ends.
     pub flows: Counter,
     /// Flow entries that refer to it now, ended ones included.

@@ -76,11 +76,14 @@ fn forget<A: Addresses>(entry: &Entry<A>, counters: &Counters) {
 
 /// Changes an entry's state and its server's count of live flows with it.
 fn set_state<A: Addresses>(entry: &mut Entry<A>, state: State, counters: &Counters) {
-    let flows = &counters.server(entry.server()).flows;
+    let server = counters.server(entry.server());
     match (entry.state().is_live(), state.is_live()) {
-        (true, false) => flows.subtract(1),
-        (false, true) => flows.add(1),
+        (true, false) => server.flows.subtract(1),
+        (false, true) => server.flows.add(1),
         _ => {}
+    }
+    if entry.state() == State::Embryonic && state != State::Closed {
+        server.established.add(1);
     }
     entry.set_state(state);
 }
