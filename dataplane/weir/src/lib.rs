@@ -1,7 +1,7 @@
 //! The parts of the `weir` binary.
 //!
-//! [`run`] wires them: [`config`] says what is wanted, [`control`] turns it into table generations and
-//! [`metrics`] tells what happens.
+//! [`run`] wires them: [`config`] says what is wanted, [`health`] which servers are well, [`control`]
+//! turns both into table generations and [`metrics`] tells what happens.
 
 pub mod cli;
 pub mod config;
@@ -9,6 +9,7 @@ pub mod control;
 pub mod decap;
 pub mod demo;
 pub mod error;
+pub mod health;
 pub mod metrics;
 pub mod run;
 pub mod spec;

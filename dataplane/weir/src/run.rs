@@ -24,6 +24,7 @@ use crate::{
     config::{Config, ConfigErrors, Encap},
     control::Control,
     error::{EXIT_CONFIG, Failure},
+    health::Prober,
     metrics::{self, Load, LoadMeter, Source, Status},
 };
 
@@ -63,6 +64,13 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         })?;
     let (workers, handles) = build_workers(queues, readers, flow_capacity, clock)?;
     control.attach(handles.clone());
+    let prober = Prober::start().map_err(|error| {
+        Failure::environment(
+            format!("cannot start the thread of the health checks: {error}"),
+            "raise the limits on threads and open files",
+        )
+    })?;
+    control.check_health(prober);
     let source = Arc::new(Source::new(handles.clone()));
     if let Some(listen) = listen {
         let address = metrics::serve(listen, Arc::clone(&source)).map_err(|error| {
@@ -364,6 +372,7 @@ fn status(control: &Control, ports: &[Port], load: Vec<Load>) -> Status {
         ports: names.zip(ports).map(|(name, port)| (name, port.link().up, port.stats())).collect(),
         unreachable_vips: control.unreachable_vips().map(String::from).collect(),
         load,
+        health: control.health(),
     }
 }
 

@@ -1,21 +1,27 @@
 //! From the configuration to what table generations are built from.
 
+use std::net::SocketAddr;
+
 use dataplane::{
     tables::{
         self,
         flow::Timeouts,
         hash::HashKey,
-        select, server,
+        select,
         spec::{PortSpec, ServerSpec, Spec, TunnelSource, VipSpec},
         vip::Service,
     },
     wire::{Mac, protocol},
 };
 
-use crate::config::{Config, Encap, Protocol, Select, Server, ServerState, Vip};
+use crate::{
+    config::{Config, Encap, Protocol, Select, Server, Vip},
+    health::Board,
+};
 
-/// What `config` asks for, on ports with these addresses (in the order of the configuration).
-pub fn from_config(config: &Config, macs: &[Mac]) -> Spec {
+/// What `config` asks for, on ports with these addresses (in the order of the configuration), with the
+/// states that the servers' health gives them.
+pub fn from_config(config: &Config, macs: &[Mac], health: &Board) -> Spec {
     let ports = config.ports.iter().zip(macs).map(|(port, &mac)| PortSpec {
         mac,
         mtu: port.mtu,
@@ -26,7 +32,7 @@ pub fn from_config(config: &Config, macs: &[Mac]) -> Spec {
     let flows = &config.flow_table;
     Spec {
         ports: ports.collect(),
-        vips: config.vips.iter().map(|vip| vip_spec(vip, config.tunnel.gue_port)).collect(),
+        vips: config.vips.iter().map(|vip| vip_spec(vip, config.tunnel.gue_port, health)).collect(),
         tunnel_source: TunnelSource {
             v4: config.tunnel.source_v4,
             v6: config.tunnel.source_v6,
@@ -67,16 +73,20 @@ pub fn rewritten_port(vip: &Vip, server: &Server) -> Option<u16> {
     server.port.filter(|_| vip.encap == Encap::Nat)
 }
 
-fn vip_spec(vip: &Vip, gue_port: u16) -> VipSpec {
+/// What a server is called: its address, with its port under NAT.
+pub fn server_name(vip: &Vip, server: &Server) -> String {
+    match rewritten_port(vip, server) {
+        Some(port) => SocketAddr::new(server.address, port).to_string(),
+        None => server.address.to_string(),
+    }
+}
+
+fn vip_spec(vip: &Vip, gue_port: u16, health: &Board) -> VipSpec {
     let servers = vip.servers.iter().map(|server| ServerSpec {
         address: server.address,
         port: rewritten_port(vip, server),
         weight: server.weight,
-        state: match server.state {
-            ServerState::Active => server::ServerState::Active,
-            ServerState::Draining => server::ServerState::Draining,
-            ServerState::Down => server::ServerState::Down,
-        },
+        state: health.state(vip, server),
     });
     VipSpec {
         service: service(vip),

@@ -51,7 +51,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 /// A scrape of one worker with one port, one VIP and one server: every family there is.
 fn scrape() -> String {
     let text = "[[port]]\nname = \"lan\"\ndevice = \"net_ring0\"\naddress = [\"192.0.2.2/24\"]\n\
-                [[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"192.0.2.11\"]\n";
+                [[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"192.0.2.11\"]\n\
+                [vip.health]\n";
     let config = Config::parse(text, "test").unwrap().config;
     let clock = Clock::start();
     let (control, mut readers) = Control::new(config, vec![Mac::default()], 1, clock.now()).unwrap();
@@ -71,6 +72,7 @@ fn scrape() -> String {
         generation: 1,
         ports: vec![("lan".into(), true, PortStats::default())],
         unreachable_vips: Vec::new(),
+        health: control.health(),
     });
     metrics::render(&source)
 }

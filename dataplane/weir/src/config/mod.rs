@@ -30,8 +30,8 @@ pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use markdown::key_tables;
 pub use reload::Change;
 pub use types::{
-    Config, Eal, Encap, FlowTable, Metrics, Neighbor, Port, Protocol, Select, Server, ServerState, Tunnel,
-    Vip,
+    Config, Eal, Encap, FlowTable, Health, HealthKind, Metrics, Neighbor, Port, Protocol, Select, Server,
+    ServerState, Tunnel, Vip,
 };
 
 use diagnostic::Report;

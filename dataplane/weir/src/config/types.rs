@@ -125,6 +125,32 @@ pub struct Vip {
     pub select: Select,
     /// The servers; never empty, no (address, port) twice.
     pub servers: Vec<Server>,
+    /// How they are checked; `None`: not at all.
+    pub health: Option<Health>,
+}
+
+/// `[vip.health]`: how the servers of a VIP are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What a check is.
+    pub kind: HealthKind,
+    /// The port to check; `None`: the server's own. With a check other than [`HealthKind::None`] one of
+    /// the two is there.
+    pub port: Option<u16>,
+    /// Time between two checks of a server.
+    pub interval: Duration,
+    /// How long an answer may take; at most `interval`.
+    pub timeout: Duration,
+    /// Good checks in a row until a server is up; at least 1.
+    pub rise: u32,
+    /// Failed checks in a row until a server is down; at least 1.
+    pub fall: u32,
+    /// What HTTP asks for; starts with a slash, printable ASCII.
+    pub path: String,
+    /// The `Host` of HTTP; `None`: the server's address and port.
+    pub host: Option<String>,
+    /// Whether the data path's SYNs that never establish count; true only with [`Protocol::Tcp`].
+    pub passive: bool,
 }
 
 /// One server of a VIP.
@@ -199,6 +225,18 @@ words! {
         L3dsr = "l3dsr",
         /// With its addresses and port translated; the answer comes back through here.
         Nat = "nat",
+    }
+}
+
+words! {
+    /// What a health check is.
+    HealthKind {
+        /// A TCP connection is opened and closed.
+        Tcp = "tcp",
+        /// A GET request is answered with a status from 200 to 399.
+        Http = "http",
+        /// Nothing is sent.
+        None = "none",
     }
 }
 

@@ -307,6 +307,32 @@ pub(super) fn name(text: &str) -> Result<String, Wrong> {
     }
 }
 
+/// What an HTTP check asks for: a path, with a query if need be.
+pub(super) fn http_path(text: &str) -> Result<String, Wrong> {
+    if !text.starts_with('/') {
+        return wrong(format!("{text:?} does not start with a slash"), "write a path like \"/healthz\"");
+    }
+    match text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        Some(c) => wrong(
+            format!("a path cannot hold {c:?}"),
+            "write it with its percent-encoding, like %20 for a space",
+        ),
+        None if text.len() > 1024 => wrong("a path of more than 1024 characters", "write a shorter one"),
+        None => Ok(text.into()),
+    }
+}
+
+/// The name that an HTTP check puts into `Host`, with a port if need be.
+pub(super) fn http_host(text: &str) -> Result<String, Wrong> {
+    let help = "write a name like \"www.example.org\", with a port if need be";
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !"-_.:[]".contains(*c)) {
+        Some(c) => wrong(format!("a host cannot hold {c:?}"), help),
+        None if text.is_empty() => wrong("a host cannot be empty", help),
+        None if text.len() > 255 => wrong("a host of more than 255 characters", help),
+        None => Ok(text.into()),
+    }
+}
+
 /// Where the metrics are served; `"off"`: nowhere.
 pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, Wrong> {
     if text == "off" {

@@ -28,7 +28,11 @@ use ipc::{
 
 pub use self::directory::{Directory, ServerLabel, VipLabel};
 use self::neighbors::NeighborCache;
-use crate::{config::Config, spec};
+use crate::{
+    config::Config,
+    health::{Board, Counts, HealthStatus, Prober},
+    spec,
+};
 
 /// Between two looks for server slots that nothing refers to any more.
 const RELEASE_EVERY_NANOS: u64 = 1_000_000_000;
@@ -48,6 +52,8 @@ pub struct Control {
     publisher: Publisher<Tables>,
     workers: Vec<Handle>,
     directory: Directory,
+    health: Board,
+    prober: Option<Prober>,
     released: Nanos,
     exchanged: Nanos,
 }
@@ -62,7 +68,9 @@ impl Control {
         workers: usize,
         now: Nanos,
     ) -> Result<(Self, Vec<Reader<Tables>>), BuildError> {
-        let spec = spec::from_config(&config, &macs);
+        let mut health = Board::default();
+        health.configure(&config);
+        let spec = spec::from_config(&config, &macs, &health);
         let mut builder = Builder::default();
         let mut neighbors = NeighborCache::default();
         let routes = routes(&spec);
@@ -82,6 +90,8 @@ impl Control {
             publisher,
             workers: Vec::new(),
             directory,
+            health,
+            prober: None,
             released: now,
             exchanged: now,
         };
@@ -91,6 +101,12 @@ impl Control {
     /// Takes the workers' handles, once they exist.
     pub fn attach(&mut self, workers: Vec<Handle>) {
         self.workers = workers;
+    }
+
+    /// Takes the thread that carries out health checks. Without one, nothing is sent to the servers.
+    pub fn check_health(&mut self, prober: Prober) {
+        prober.set_checks(self.health.checks());
+        self.prober = Some(prober);
     }
 
     /// One round: hears the workers' news, asks for neighbours, publishes what changed, frees what is retired.
@@ -103,7 +119,11 @@ impl Control {
         for hop in self.neighbors.questions(now) {
             self.ask(hop);
         }
-        if self.neighbors.take_changed() {
+        let health_changed = self.examine(now);
+        if health_changed {
+            self.spec = spec::from_config(&self.config, &self.macs, &self.health);
+        }
+        if self.neighbors.take_changed() || health_changed {
             self.publish();
         }
         self.publisher.reclaim();
@@ -117,10 +137,16 @@ impl Control {
     ///
     /// The caller has made sure that `config` changes nothing that only a restart can change.
     pub fn reload(&mut self, config: Config, now: Nanos) -> Result<(), BuildError> {
-        let spec = spec::from_config(&config, &self.macs);
+        let mut health = self.health.clone();
+        health.configure(&config);
+        let spec = spec::from_config(&config, &self.macs, &health);
         let tables = self.builder.build(&spec, &self.neighbors.table())?;
         self.config = config;
         self.spec = spec;
+        self.health = health;
+        if let Some(prober) = &self.prober {
+            prober.set_checks(self.health.checks());
+        }
         self.directory.update(&self.config, &self.builder, &tables, &self.workers);
         self.publisher.publish(Box::new(tables));
         configure_neighbors(&mut self.neighbors, &self.config, &self.spec, &self.routes, now);
@@ -158,6 +184,11 @@ impl Control {
         })
     }
 
+    /// What the health checks say.
+    pub fn health(&self) -> HealthStatus {
+        self.health.status()
+    }
+
     /// Servers and gateways that do not answer ARP or NDP.
     pub fn unresolved(&self) -> impl Iterator<Item = IpAddr> {
         self.neighbors.missing()
@@ -181,6 +212,19 @@ impl Control {
     fn exchange_live_flows(&self) {
         let lcores: Vec<&Counters> = self.workers.iter().map(|worker| &*worker.counters).collect();
         Counters::exchange_live_flows(&lcores, self.publisher.current().servers_by_load());
+    }
+
+    /// Takes the results of health checks, active and passive; returns whether any server's state changed.
+    fn examine(&mut self, now: Nanos) -> bool {
+        let mut changed = false;
+        if let Some(prober) = &mut self.prober {
+            while let Some((check, outcome)) = prober.next_report() {
+                changed |= self.health.report(&check, outcome, now);
+            }
+        }
+        let (builder, workers) = (&self.builder, &self.workers);
+        let counts = || builder.servers().map(|(id, &key)| (key, counts(id, workers)));
+        changed | self.health.tick(now, counts)
     }
 
     /// Asks who has the address of `hop`, from our own address in that prefix.
@@ -227,6 +271,19 @@ impl Control {
             self.publish();
         }
     }
+}
+
+/// What passive checks go by, over all lcores.
+fn counts(id: ServerId, workers: &[Handle]) -> Counts {
+    let none = Counts { id: id.0, created: 0, established: 0 };
+    workers.iter().fold(none, |sum, worker| {
+        let server = worker.counters.server(id);
+        Counts {
+            created: sum.created + server.created.get(),
+            established: sum.established + server.established.get(),
+            ..sum
+        }
+    })
 }
 
 fn routes(spec: &Spec) -> Routes {

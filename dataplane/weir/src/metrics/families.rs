@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use super::{Source, Status};
+use crate::health::{Outcome, Transition};
 
 /// A scrape under construction.
 struct Page(Registry);
@@ -60,6 +61,7 @@ pub fn render(source: &Source) -> String {
     packets(&page, source, &status);
     vips(&page, source, &status);
     servers(&page, source, &status);
+    health(&page, &status);
     lcores(&page, source, &status);
     process(&page, source, &status);
     let mut text = Vec::new();
@@ -156,6 +158,39 @@ fn servers(page: &Page, source: &Source, status: &Status) {
         ratio(weight.as_ref(), &labels, server.weight);
         let is_up = server.state != dataplane::tables::server::ServerState::Down;
         set(up.as_ref(), &labels, u64::from(is_up));
+    }
+}
+
+fn health(page: &Page, status: &Status) {
+    let unhealthy = page.gauges(
+        "weir_vip_all_servers_unhealthy",
+        "Whether every server fails its checks, so that the last good ones stay in service.",
+        &["vip"],
+    );
+    for (vip, all_unhealthy) in &status.health.vips {
+        set(unhealthy.as_ref(), &[vip], u64::from(*all_unhealthy));
+    }
+    let checks =
+        page.counters("weir_health_checks_total", "Health checks, by result.", &["vip", "server", "result"]);
+    let transitions = page.counters(
+        "weir_health_transitions_total",
+        "Changes of what the health checks say.",
+        &["vip", "server", "to"],
+    );
+    let ejected = page.gauges(
+        "weir_server_ejected",
+        "Whether the server takes no new flows because its clients got no further than their SYN.",
+        &["vip", "server"],
+    );
+    for server in &status.health.servers {
+        let (vip, name) = (server.vip.as_str(), server.server.as_str());
+        for (outcome, number) in Outcome::ALL.iter().zip(server.checks) {
+            count(checks.as_ref(), &[vip, name, outcome.name()], number);
+        }
+        for (to, number) in Transition::ALL.iter().zip(server.transitions) {
+            count(transitions.as_ref(), &[vip, name, to.name()], number);
+        }
+        set(ejected.as_ref(), &[vip, name], u64::from(server.ejected));
     }
 }
 

@@ -14,7 +14,7 @@ pub use self::{
     families::{render, whole_ledger},
     server::serve,
 };
-use crate::control::Directory;
+use crate::{control::Directory, health::HealthStatus};
 
 /// What the control thread tells the metrics about things that workers do not count.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,8 @@ pub struct Status {
     pub unreachable_vips: Vec<String>,
     /// By worker: how busy it was lately.
     pub load: Vec<Load>,
+    /// What the health checks say.
+    pub health: HealthStatus,
 }
 
 /// How busy a worker was over an interval.
@@ -104,8 +106,8 @@ impl Source {
 
     /// Whether traffic can be sent here: some VIP has a server that can be reached.
     ///
-    /// Errors: what is missing, a line each.
-    pub fn ready(&self) -> Result<(), String> {
+    /// Returns what is worth knowing nevertheless, a line each. Errors: what is missing, a line each.
+    pub fn ready(&self) -> Result<String, String> {
         let status = self.status();
         let configured = status.directory.vips.iter().filter(|vip| vip.configured).count();
         if status.generation == 0 {
@@ -114,7 +116,11 @@ impl Source {
             let names = status.unreachable_vips.join("\n");
             Err(format!("no VIP has a server that can be reached; waiting for ARP or NDP:\n{names}"))
         } else {
-            Ok(())
+            let unhealthy = status.health.vips.iter().filter(|(_, unhealthy)| *unhealthy);
+            let line = |(vip, _): &(String, bool)| {
+                format!("all servers of VIP {vip} fail their checks: the last good ones stay in service\n")
+            };
+            Ok(unhealthy.map(line).collect())
         }
     }
 }

@@ -77,7 +77,7 @@ async fn healthz(State(source): State<Arc<Source>>) -> (StatusCode, String) {
 
 async fn readyz(State(source): State<Arc<Source>>) -> (StatusCode, String) {
     match source.ready() {
-        Ok(()) => (StatusCode::OK, "ready\n".into()),
+        Ok(notes) => (StatusCode::OK, format!("ready\n{notes}")),
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
     }
 }

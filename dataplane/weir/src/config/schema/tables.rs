@@ -32,6 +32,12 @@ const fn now(name: &'static str) -> Word {
     Word { name, help: "", since: Since::Now }
 }
 
+const CHECKS: &[Word] = &[
+    Word { name: "tcp", help: "A connection is opened and closed.", since: Since::Now },
+    Word { name: "http", help: "A GET request is answered.", since: Since::Now },
+    Word { name: "none", help: "Nothing is sent.", since: Since::Now },
+];
+const CHECK_MIN: Duration = Duration::from_millis(10);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 const PROTOCOLS: &[Word] = &[now("tcp"), now("udp"), now("any")];
@@ -155,7 +161,7 @@ pub const TABLES: &[Table] = &[
             key("servers", Kind::Texts("server addresses"), Derived("the `[[vip.server]]` tables"), r#"["198.51.100.11", "198.51.100.12:8080"]"#,
                 "The servers, short form; a port only with `encap = \"nat\"`."),
             table("server", true, Derived("`servers`"), "The servers, long form."),
-            table("health", false, Value("{}"), "How servers are probed.").later(NoEffect),
+            table("health", false, Derived("no checks: every server counts as healthy"), "How servers are checked."),
             key("policy", Kind::Word(POLICIES), Value(r#""static""#), r#""static""#,
                 "Who sets the weights while running.").later(NoEffect),
             key("policy_mode", Kind::Word(&[now("on"), now("shadow"), now("off")]), Value(r#""on""#), r#""on""#,
@@ -186,14 +192,26 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         path: "vip.health",
-        help: "How the servers of the VIP above it are probed.",
+        help: "How the servers of the VIP above it are checked, from this machine's own addresses and not through the ports.",
         keys: &[
-            key("kind", Kind::Word(&[now("tcp"), now("http"), now("none")]), Value(r#""tcp""#), r#""tcp""#, "What a probe is."),
-            key("port", int(1, 65535), Derived("the server's port"), "8080", "Where to probe."),
-            key("interval", time(MILLISECOND), Value(r#""1s""#), r#""1s""#, "Time between probes."),
-            key("timeout", time(MILLISECOND), Value(r#""500ms""#), r#""500ms""#, "A probe without an answer for this long has failed."),
-            key("rise", int(1, 100), Value("2"), "2", "Good probes until a server is up."),
-            key("fall", int(1, 100), Value("3"), "3", "Failed probes until a server is down."),
+            key("kind", Kind::Word(CHECKS), Value(r#""tcp""#), r#""tcp""#,
+                "What a check is."),
+            key("port", int(1, 65535), Derived("the server's port"), "8080",
+                "The TCP port to check; needed where the VIP takes every port."),
+            key("interval", time(CHECK_MIN), Value(r#""1s""#), r#""1s""#,
+                "Time between two checks of a server."),
+            key("timeout", time(MILLISECOND), Value(r#""500ms""#), r#""500ms""#,
+                "A check without an answer for this long has failed; at most `interval`."),
+            key("rise", int(1, 100), Value("2"), "2",
+                "Checks in a row that must pass until a server is up again."),
+            key("fall", int(1, 100), Value("3"), "3",
+                "Checks in a row that must fail until a server is down."),
+            key("path", Kind::Text("a path"), Value(r#""/""#), r#""/healthz""#,
+                "What `http` asks for; any status from 200 to 399 is good."),
+            key("host", Kind::Text("a host name"), Derived("the server's address and port"), r#""www.example.org""#,
+                "The `Host` that `http` names."),
+            key("passive", Kind::Boolean, Value("true"), "true",
+                "Whether a server whose clients never get past the SYN, while the VIP's other servers are fine, gets no new flows for a while; only with `protocol = \"tcp\"`."),
         ],
     },
     Table {

@@ -2,6 +2,7 @@
 //!
 //! A reader checks what its table says by itself, and against the parts that were read before it.
 
+pub(super) mod health;
 pub(super) mod neighbor;
 pub(super) mod port;
 pub(super) mod process;

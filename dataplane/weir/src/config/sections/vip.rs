@@ -9,6 +9,7 @@ use super::super::diagnostic::Span;
 use super::super::reader::{At, TableReader};
 use super::super::types::{Encap, Protocol, Select, ServerState, Tunnel, Vip};
 use super::super::values;
+use super::health;
 use super::port::{Ports, once};
 use super::server::{self, ServerDraft, Surroundings};
 
@@ -83,6 +84,7 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
     let select = table.word("select", Select::from_word).map_or(Select::Sed2, |s| s.value);
     let name = table.parsed("name", values::name);
     let servers = server::servers(table);
+    let health = health::health(table, protocol, port);
     table.finish();
 
     let address = address?;
@@ -99,6 +101,7 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
         dscp,
         select,
         servers: Vec::new(),
+        health,
     };
     Some(VipDraft { vip, servers, encap, address: address.span, name: name.span, header: table.span() })
 }

@@ -80,6 +80,7 @@ fn the_smallest_file_gets_every_default() {
             dscp: None,
             select: Select::Sed2,
             servers: vec![server("198.51.100.11"), server("198.51.100.12")],
+            health: None,
         }],
         metrics: Metrics { listen: Some("127.0.0.1:9400".parse().unwrap()) },
     };
@@ -218,11 +219,33 @@ fn a_file_without_vips_is_accepted_with_a_warning() {
 fn keys_of_later_versions_change_nothing() {
     let vip = "[[vip]]\naddress = \"203.0.113.1\"\nservers = [\"192.0.2.11\"]\n";
     let plain = format!("{PORT}{vip}");
-    let later =
-        format!("{plain}policy = \"qmix\"\n[vip.health]\nkind = \"tcp\"\n[policy]\nperiod = \"9s\"\n");
+    let later = format!("{plain}policy = \"qmix\"\n[policy]\nperiod = \"9s\"\n");
     let loaded = Config::parse(&later, "weir.toml").unwrap();
     assert_eq!(loaded.config, parse(&plain));
-    assert_eq!(loaded.warnings.len(), 3);
+    assert_eq!(loaded.warnings.len(), 2);
+}
+
+#[test]
+fn checks_are_there_only_when_asked_for_and_have_defaults() {
+    let config = load("configs/health.toml");
+    let [web, shop, dns] = &config.vips[..] else { panic!("three VIPs") };
+    let defaults = Health {
+        kind: HealthKind::Tcp,
+        port: None,
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_millis(500),
+        rise: 2,
+        fall: 3,
+        path: "/".into(),
+        host: None,
+        passive: true,
+    };
+    assert_eq!(web.health.as_ref(), Some(&defaults));
+    let shop = shop.health.as_ref().unwrap();
+    assert_eq!((shop.kind, shop.path.as_str()), (HealthKind::Http, "/healthz"));
+    assert_eq!((shop.port, shop.host.as_deref()), (Some(8080), Some("shop.example.org")));
+    assert!(!dns.health.as_ref().unwrap().passive, "UDP has no handshake");
+    assert_eq!(load("configs/smallest.toml").vips[0].health, None);
 }
 
 #[test]

@@ -68,6 +68,8 @@ fn file_with(table: &schema::Table, key: &schema::Key, value: &str) -> String {
         "vip.server" => {
             format!("{port}[[vip]]\n{vip}{nat}[[vip.server]]\n{}{own}", rest("address = \"192.0.2.88\"\n"))
         }
+        // A check needs a port.
+        "vip.health" => format!("{port}[[vip]]\n{vip}port = 80\n{servers}[{}]\n{own}", table.path),
         path => format!("{port}[[vip]]\n{vip}{servers}[{path}]\n{own}"),
     }
 }
