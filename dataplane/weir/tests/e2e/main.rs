@@ -7,4 +7,5 @@ mod support;
 
 mod balance;
 mod decap;
+mod health;
 mod icmp;

@@ -34,12 +34,23 @@ pub struct Server {
     pub v4: Ipv4Addr,
     pub v6: Ipv6Addr,
     pub decap: Option<Process>,
-    _nginx: Process,
+    nginx: Option<Process>,
+    http_port: u16,
 }
 
 impl Server {
     pub fn address(&self, ipv6: bool) -> IpAddr {
         if ipv6 { self.v6.into() } else { self.v4.into() }
+    }
+
+    /// Hands over the web server, for a test that stops it.
+    pub fn take_nginx(&mut self) -> Process {
+        self.nginx.take().expect("it is taken once")
+    }
+
+    /// Starts the web server again.
+    pub fn start_nginx(&self, site: &Site, scratch: &Scratch) -> Process {
+        nginx::start(&self.namespace, self.http_port, site, scratch)
     }
 }
 
@@ -55,7 +66,7 @@ pub struct Lab {
     pub ports: Vec<(&'static str, [String; 2])>,
     /// Between the balancer and the rest, where its frames are tagged.
     pub trunks: Vec<Trunk>,
-    _switch: Namespace,
+    switch: Namespace,
 }
 
 impl Lab {
@@ -94,7 +105,7 @@ impl Lab {
             })
             .collect();
         let ports = vec![("lan0", ["10.77.0.2/24".to_owned(), "fd77::2/64".to_owned()])];
-        Self { client, lb, servers, site, scratch, ports, trunks, _switch: switch }
+        Self { client, lb, servers, site, scratch, ports, trunks, switch }
     }
 
     /// Clients on one side, servers on the other, and both ways through the balancer.
@@ -129,7 +140,7 @@ impl Lab {
             ("wan0", ["10.78.1.2/24".to_owned(), "fd78:1::2/64".to_owned()]),
             ("lan0", ["10.78.2.2/24".to_owned(), "fd78:2::2/64".to_owned()]),
         ];
-        Self { client, lb, servers, site, scratch, ports, trunks, _switch: switch }
+        Self { client, lb, servers, site, scratch, ports, trunks, switch }
     }
 
     /// The balancer's address on the clients' side.
@@ -137,6 +148,15 @@ impl Lab {
         let (_, addresses) = &self.ports[0];
         let address = addresses[usize::from(ipv6)].split('/').next().unwrap_or_default();
         address.parse().expect("the layouts have addresses with prefix lengths")
+    }
+
+    /// Gives the kernel of the balancer's namespace an address and a way to the servers of its own, as a
+    /// management network does. Only for [`Lab::direct`].
+    pub fn manage(&self) {
+        // The kernel sees the frames of weir's port too: it must not answer there for the other one.
+        self.lb.sysctl("net/ipv4/conf/all/arp_ignore", "1");
+        plug(&self.lb, "mgmt0", &self.switch, "mgmt");
+        self.lb.ip(["addr add 10.77.0.3/24 dev mgmt0"]);
     }
 
     /// Gives the balancer's addresses to the kernel, for tests without weir.
@@ -216,7 +236,7 @@ fn new_server(
     let v6 = Ipv6Addr::new(prefix, subnet, 0, 0, 0, 0, 0, 0x11 + u16::from(host) - 11);
     configure(&namespace, "eth0", &format!("{v4}/24"), &format!("{v6}/64"));
     let nginx = nginx::start(&namespace, http_port, site, scratch);
-    Server { namespace, v4, v6, decap: None, _nginx: nginx }
+    Server { namespace, v4, v6, decap: None, nginx: Some(nginx), http_port }
 }
 
 /// Makes a server answer for the VIPs.

@@ -45,6 +45,20 @@ impl Metrics {
             })
             .collect()
     }
+
+    /// The value of the one sample with all of these labels.
+    pub fn one(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let has = |sample: &Sample, (key, value): (&str, &str)| {
+            sample.labels.iter().any(|(k, v)| k == key && v == value)
+        };
+        let samples = self.0.iter().filter(|sample| sample.name == name);
+        let found: Vec<f64> = samples
+            .filter(|sample| labels.iter().all(|&label| has(sample, label)))
+            .map(|sample| sample.value)
+            .collect();
+        assert_eq!(found.len(), 1, "samples of {name} with {labels:?}");
+        found[0]
+    }
 }
 
 fn sample(line: &str) -> Option<Sample> {

@@ -32,8 +32,13 @@ pub struct Weir<'a> {
 impl<'a> Weir<'a> {
     /// Starts it and waits until it is ready.
     pub fn start(lab: &'a Lab, case: &Case, weights: Weights) -> Self {
+        Self::start_checked(lab, case, weights, "")
+    }
+
+    /// The same, with `health` below the servers of the web service.
+    pub fn start_checked(lab: &'a Lab, case: &Case, weights: Weights, health: &'static str) -> Self {
         let file = lab.scratch.path().join("weir.toml");
-        let config = configuration(lab, case);
+        let config = configuration(lab, case, health);
         let text = config(weights);
         eprintln!("--- {}:\n{text}---", file.display());
         write_whole(&file, &text);
@@ -47,10 +52,14 @@ impl<'a> Weir<'a> {
         Self { namespace: &lab.lb, process, file, config: Box::new(config) }
     }
 
+    /// A page that it serves: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        metrics::get(self.namespace, METRICS_PORT, path).expect("weir serves its pages")
+    }
+
     /// The metrics of this moment.
     pub fn metrics(&self) -> Metrics {
-        let page = metrics::get(self.namespace, METRICS_PORT, "/metrics");
-        let (status, body) = page.expect("weir serves its metrics");
+        let (status, body) = self.get("/metrics");
         assert_eq!(status, 200, "{body}");
         Metrics::parse(&body)
     }
@@ -113,7 +122,7 @@ impl Balancer for Weir<'_> {
 }
 
 /// The configuration for a lab, as a function of the weights.
-fn configuration(lab: &Lab, case: &Case) -> impl Fn(Weights) -> String + 'static {
+fn configuration(lab: &Lab, case: &Case, health: &'static str) -> impl Fn(Weights) -> String + 'static {
     let mut head = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\"]\nlcores = \"1\"\n".to_owned();
     let mtu = case.mtu;
     let vlan = if case.vlan { format!("vlan = {VLAN}\n") } else { String::new() };
@@ -151,6 +160,9 @@ fn configuration(lab: &Lab, case: &Case) -> impl Fn(Weights) -> String + 'static
                 if let Some(port) = server_port {
                     let _ = writeln!(text, "port = {port}");
                 }
+            }
+            if (protocol, port) == ("tcp", 80) {
+                text.push_str(health);
             }
         }
         text
