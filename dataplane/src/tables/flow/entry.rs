@@ -171,11 +171,6 @@ impl<A: Addresses> Entry<A> {
         ServerId(self.server)
     }
 
-    /// Moves the flow to another server.
-    pub const fn set_server(&mut self, server: ServerId) {
-        self.server = server.0;
-    }
-
     /// Where the flow is in its life.
     #[inline]
     pub const fn state(&self) -> State {
@@ -204,14 +199,6 @@ impl<A: Addresses> Entry<A> {
     /// When the first packet came.
     pub const fn started(&self) -> Tick {
         self.started
-    }
-
-    /// Begins a new life of the same five-tuple.
-    pub const fn restart(&mut self, server: ServerId, state: State, now: Tick) {
-        self.server = server.0;
-        self.state = state as u8;
-        self.seen = now;
-        self.started = now;
     }
 
     /// Whether the entry stands for the replies of a flow under NAT.
