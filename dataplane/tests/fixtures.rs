@@ -66,9 +66,10 @@ fn label(inner_v6: bool, ip: &[u8]) -> u32 {
     let word = |at: usize| u64::from_le_bytes(ip[at..at + 8].try_into().unwrap());
     let hash = if inner_v6 {
         let ports = u32::from_le_bytes(ip[40..44].try_into().unwrap());
-        HashKey::default().v6([word(8), word(16), word(24), word(32)], ports, 6)
+        HashKey::default().v6([word(8), word(16), word(24), word(32)], 6 << 32 | u64::from(ports))
     } else {
-        HashKey::default().v4(word(12), u32::from_le_bytes(ip[20..24].try_into().unwrap()), 6)
+        HashKey::default()
+            .v4(word(12), 6 << 32 | u64::from(u32::from_le_bytes(ip[20..24].try_into().unwrap())))
     };
     hash as u32 & 0xf_ffff
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::AddAssign,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
@@ -59,6 +60,15 @@ pub struct VipCounters {
     pub bytes: Counter,
 }
 
+impl VipCounters {
+    /// Counts forwarded packets.
+    #[inline(always)]
+    pub fn add(&self, traffic: Traffic) {
+        self.packets.add(traffic.packets);
+        self.bytes.add(traffic.bytes);
+    }
+}
+
 /// What one lcore knows of a server.
 #[derive(Debug, Default, Zeroable)]
 #[repr(C, align(64))]
@@ -75,6 +85,15 @@ pub struct ServerCounters {
     pub flows: Counter,
     /// Flow entries that refer to it now, ended ones included.
     pub entries: Counter,
+}
+
+impl ServerCounters {
+    /// Counts forwarded packets.
+    #[inline(always)]
+    pub fn add(&self, traffic: Traffic) {
+        self.packets.add(traffic.packets);
+        self.bytes.add(traffic.bytes);
+    }
 }
 
 /// Flow table events and load of one lcore.
@@ -190,6 +209,14 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes of their frames.
     pub bytes: u64,
+}
+
+impl AddAssign for Traffic {
+    #[inline(always)]
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
 }
 
 /// The packet law of one lcore: what came in, what went out, what ended here and why.

@@ -124,7 +124,6 @@ pub fn steer<P: Packet, A: Addresses>(
     flow: &Flow,
     table: &FlowTable<A>,
     tables: &Tables,
-    vip_of: impl Fn(&FlowKey<A>) -> Option<ipc::id::VipId>,
 ) -> Option<Verdict> {
     let v6 = flow.v6;
     let l4 = usize::from(flow.l4);
@@ -143,14 +142,20 @@ pub fn steer<P: Packet, A: Addresses>(
         ports: quoted.ports.rotate_left(16),
         protocol: quoted.protocol,
     };
-    let vip = tables.vip(vip_of(&key)?)?;
+    let vip = tables.vip(tables.lookup.find(&key)?)?;
     let hash = key.hash(tables.hash_key);
     let known = table.find(&key, hash).map(|id| table.entry(id)).filter(|entry| !entry.is_reply());
-    let server = known.map(crate::tables::flow::Entry::server).or_else(|| vip.stateless(hash))?;
-    let server = tables.server(server)?;
+    let id = known.map(crate::tables::flow::Entry::server).or_else(|| vip.stateless(hash))?;
+    let server = tables.server(id)?;
     let Hop::Link(link) = &server.hop else { return Some(Verdict::Drop(DropReason::Unresolved)) };
     if server.encap.is_tunnel() {
-        return Some(rewrite::tunnel(packet, flow, hash, &server.template, link));
+        let (template, inner) = (tables.template(id), flow.inner(hash));
+        let fits = inner.len <= template.most();
+        return Some(if fits {
+            rewrite::tunnel(packet, &inner, template)
+        } else {
+            Verdict::Drop(DropReason::TooBig)
+        });
     }
     if server.encap == Encap::Nat {
         requote(packet.data_mut(), l4 + HEADER_LEN, quoted.l4, server, v6);

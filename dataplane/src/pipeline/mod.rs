@@ -1,13 +1,16 @@
 //! What happens to a burst of packets, from parsing to the verdict.
 //!
 //! [`process_burst`] tells the story. It works in stages over the whole burst, so that the memory that
-//! one packet needs is on its way while others are worked on.
+//! one packet needs is on its way while others are worked on. What happens to a packet out of the ordinary is told by
+//! [`single`].
 
 pub mod counters;
 mod icmp;
 mod parse;
+mod plain;
 mod resolve;
 mod rewrite;
+mod single;
 mod track;
 pub mod verdict;
 pub mod vlan;
@@ -19,10 +22,9 @@ use ipc::id::{LcoreId, PortId, ServerId, VipId};
 
 use self::{
     counters::{Counters, Ledger, Traffic},
-    icmp::{Allowance, Complaint},
-    parse::{Flow, Key, Parsed},
-    rewrite::{End, NewEnd},
-    track::Arrival,
+    icmp::Allowance,
+    plain::{Family, Plain, Reader},
+    single::Desk,
 };
 pub use self::{
     track::Flows,
@@ -30,15 +32,8 @@ pub use self::{
 };
 use crate::{
     ports::{BURST, Burst, Packet},
-    prefetch::prefetch_all,
-    tables::{
-        Tables,
-        encap::Encap,
-        flow::{Addresses, EntryId, FlowKey},
-        hash::HashKey,
-        route::NextHop,
-        server::{Hop, Server},
-    },
+    prefetch::{prefetch, prefetch_all},
+    tables::{Tables, flow::EntryId, hash::HashKey, route::NextHop, template::Inner},
     time::Tick,
     wire::Mac,
 };
@@ -106,65 +101,37 @@ impl Core {
             counters: Arc::new(Counters::new(lcore)?),
             ledger: Ledger::new(ports),
             allowance: Allowance::default(),
-            lanes: Box::new([Lane::new(); BURST]),
+            lanes: Box::new([Lane::default(); BURST]),
         })
     }
 }
 
-/// How far a packet has come.
+/// What is left to do with a packet.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// It is for this VIP.
-    ForVip(VipId),
-    /// It is for no VIP, and may be a server's reply under NAT.
-    Stray,
+    /// It is plain, and its flow may have this entry.
+    Find(Family, EntryId),
     /// It goes to this server.
-    ToServer(VipId, ServerId),
-    /// It is a server's reply to this flow.
-    ToClient(EntryId),
-    /// It is an ICMP message.
-    Icmp,
-    /// It asks or tells an Ethernet address.
-    Arp,
-    /// The same for IPv6.
-    Ndp,
-    /// Nothing is left to decide.
+    ToServer(ServerId),
+    /// It is to be looked at closely.
+    Single,
+    /// Nothing.
     Done(Verdict),
 }
 
-/// A packet's place in the burst. Stages write its fields and never move it.
+/// A packet's place in the burst, one cache line. Stages write its fields and never move it.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Lane {
+    plain: Plain,
     step: Step,
-    /// The entry that its flow most likely has, from the third stage on.
-    guess: Option<EntryId>,
-    /// The five-tuple hash, if it belongs to a flow.
-    hash: u64,
-    /// What its headers say, if it belongs to a flow.
-    flow: Flow,
 }
 
-impl Lane {
-    #[inline(always)]
-    const fn arrival<A>(&self, key: FlowKey<A>, vip: VipId, now: Tick) -> Arrival<A> {
-        Arrival { key, hash: self.hash, tcp: self.flow.tcp, vip, now }
-    }
+const _: () = assert!(size_of::<Lane>() == 64);
 
-    /// The next step of a packet to `vip` whose flow begins, ends, moves or is not where it was expected.
-    #[inline(never)]
-    fn choose(&self, vip: VipId, flows: &mut Flows, tables: &Tables, counters: &Counters, now: Tick) -> Step {
-        let server = match self.flow.key() {
-            Key::V4(key) => self.arrival(key, vip, now).server(&mut flows.v4, tables, counters),
-            Key::V6(key) => self.arrival(key, vip, now).server(&mut flows.v6, tables, counters),
-        };
-        match server {
-            Ok(server) => Step::ToServer(vip, server),
-            Err(reason) => Step::Done(Verdict::Drop(reason)),
-        }
-    }
-
-    fn new() -> Self {
-        Self { step: Step::Done(Verdict::Punt), guess: None, hash: 0, flow: Flow::default() }
+impl Default for Lane {
+    fn default() -> Self {
+        Self { plain: Plain::default(), step: Step::Single }
     }
 }
 
@@ -183,97 +150,124 @@ pub fn process_burst<P: Packet>(
     let mac = tables.ports[port.index()].mac;
     let Core { flows, counters, ledger, allowance, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
+    let mut desk = Desk { port, mac, now, tables, flows, counters, allowance, notices: &mut out.notices };
 
-    // 1. Parse all. 2. Find the VIP; ask for the flow's bucket.
+    read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
+    ask_for_entries(lanes, desk.flows);
+    find_servers(burst, lanes, &mut desk);
+    send_to_servers(burst, lanes, &mut desk);
+    hand_over(burst, lanes, port, ledger, out);
+}
+
+/// Stage 1. Read the headers of plain packets; ask for the buckets of their flows.
+#[inline(always)]
+fn read<P: Packet>(burst: &Burst<P>, lanes: &mut [Lane], reader: &Reader, flows: &Flows) {
     let mut ahead = burst.iter();
     for packet in ahead.by_ref().take(PREFETCH_AHEAD) {
         packet.prefetch();
     }
-    for (packet, lane) in burst.iter().zip(lanes.iter_mut()) {
+    for (packet, lane) in burst.iter().zip(lanes) {
         if let Some(next) = ahead.next() {
             next.prefetch();
         }
-        lane.step = match parse::parse(packet, mac, &mut lane.flow) {
-            Ok(Parsed::Flow) => {
-                let key = lane.flow.key();
-                match &key {
-                    Key::V4(key) => {
-                        lane.hash = key.hash(tables.hash_key);
-                        flows.v4.prefetch_bucket(lane.hash);
-                    }
-                    Key::V6(key) => {
-                        lane.hash = key.hash(tables.hash_key);
-                        flows.v6.prefetch_bucket(lane.hash);
-                    }
+        lane.step = match reader.read(packet, &mut lane.plain) {
+            Some(family) => {
+                match family {
+                    Family::V4 => flows.v4.prefetch_bucket(lane.plain.hash),
+                    Family::V6 => flows.v6.prefetch_bucket(lane.plain.hash),
                 }
-                find_vip(tables, &key).map_or(Step::Stray, Step::ForVip)
+                Step::Find(family, EntryId::NONE)
             }
-            Ok(Parsed::Icmp) => Step::Icmp,
-            Ok(Parsed::Arp) => Step::Arp,
-            Ok(Parsed::Ndp) => Step::Ndp,
-            Err(reason) => Step::Done(Verdict::Drop(reason)),
+            None => Step::Single,
         };
     }
+}
 
-    // 3. Ask for the flow's entry.
-    for lane in lanes.iter_mut() {
-        if let Step::ForVip(_) | Step::Stray = lane.step {
-            lane.guess = match lane.flow.v6 {
-                false => flows.v4.prefetch_entry(lane.hash),
-                true => flows.v6.prefetch_entry(lane.hash),
+/// Stage 2. Find the entry that a flow most likely has, and ask for it.
+#[inline(always)]
+fn ask_for_entries(lanes: &mut [Lane], flows: &Flows) {
+    for lane in lanes {
+        if let Step::Find(family, entry) = &mut lane.step {
+            *entry = match family {
+                Family::V4 => flows.v4.prefetch_entry(lane.plain.hash),
+                Family::V6 => flows.v6.prefetch_entry(lane.plain.hash),
             };
         }
     }
+}
 
-    // 4. Find or create the flow; ask for the server's headers.
-    for lane in lanes.iter_mut() {
-        match lane.step {
-            Step::ForVip(vip) => {
-                let known = match lane.flow.key() {
-                    Key::V4(key) => lane.arrival(key, vip, now).goes_on(&mut flows.v4, lane.guess),
-                    Key::V6(key) => lane.arrival(key, vip, now).goes_on(&mut flows.v6, lane.guess),
-                };
-                lane.step = match known {
-                    Some(server) => Step::ToServer(vip, server),
-                    None => lane.choose(vip, flows, tables, counters, now),
-                };
-                if let Step::ToServer(_, server) = lane.step
-                    && let Some(slot) = tables.servers.get(server.index())
-                {
-                    prefetch_all(slot);
-                }
-            }
-            Step::Stray => lane.step = stray(lane, port, tables, flows, counters, now),
-            _ => {}
-        }
-    }
-
-    // 5. Rewrite; every packet has its verdict.
-    for (packet, lane) in burst.iter_mut().zip(lanes.iter_mut()) {
-        let mut verdict = if let Step::ToServer(vip, id) = lane.step
-            && let Some(server) = tables.server(id).filter(|server| server.is_up())
-        {
-            to_server(packet, lane, (vip, id, server), counters, &mut out.notices)
-        } else {
-            if let Step::ToServer(vip, _) = lane.step {
-                lane.step = lane.choose(vip, flows, tables, counters, now); // its server is down: the flow moves
-            }
-            otherwise(packet, lane, port, tables, flows, counters, &mut out.notices)
+/// Stage 3. A flow that goes on has its server: ask for what is needed there. Every other packet is decided on whole, so
+/// that the packets of a flow are seen in order.
+#[inline(always)]
+fn find_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut Desk<'_>) {
+    for (packet, lane) in burst.iter_mut().zip(lanes) {
+        let Plain { addresses, word, .. } = &lane.plain;
+        let known = match lane.step {
+            Step::Find(Family::V4, entry) => desk.flows.v4.goes_on(entry, &addresses[0], *word, desk.now),
+            Step::Find(Family::V6, entry) => desk.flows.v6.goes_on(entry, addresses, *word, desk.now),
+            _ => None,
         };
-        if let Verdict::Drop(reason) = verdict {
-            verdict = complain(packet, lane, reason, (mac, now), tables, allowance).unwrap_or(verdict);
-        }
-        lane.step = Step::Done(verdict);
+        lane.step = match known {
+            Some(server) => {
+                prefetch_all(desk.tables.template(server));
+                prefetch(desk.counters.server(server));
+                Step::ToServer(server)
+            }
+            None => Step::Done(desk.decide(packet)),
+        };
     }
+}
 
-    // 6. Hand over.
-    for (packet, lane) in burst.drain(..).zip(lanes.iter()) {
+/// Stage 4. Put the headers of the server in front. What needs more than that, or does not fit, is decided on whole.
+#[inline(always)]
+fn send_to_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut Desk<'_>) {
+    // Packets for the same VIP in a row are counted together.
+    let (mut vip, mut traffic) = (VipId(0), Traffic::default());
+    for (packet, lane) in burst.iter_mut().zip(lanes) {
+        let Step::ToServer(id) = lane.step else { continue };
+        let (template, plain) = (desk.tables.template(id), &lane.plain);
+        let inner = Inner { len: plain.ip_len, tos: plain.tos, entropy: plain.hash as u32 };
+        if template.is_empty() || inner.len > template.most() {
+            lane.step = Step::Done(desk.decide(packet));
+            continue;
+        }
+        let one = Traffic { packets: 1, bytes: packet.len() as u64 };
+        let verdict = rewrite::tunnel(packet, &inner, template);
+        lane.step = Step::Done(verdict);
+        if let Verdict::Forward(_) = verdict {
+            desk.counters.server(id).add(one);
+            if template.vip() != vip {
+                desk.counters.vip(vip).add(traffic);
+                (vip, traffic) = (template.vip(), Traffic::default());
+            }
+            traffic += one;
+        }
+    }
+    desk.counters.vip(vip).add(traffic);
+}
+
+/// Stage 5. Hand over.
+#[inline(always)]
+fn hand_over<P: Packet>(
+    burst: &mut Burst<P>,
+    lanes: &[Lane],
+    port: PortId,
+    ledger: &mut Ledger,
+    out: &mut Outbox<P>,
+) {
+    if let Some(to) = only_port(lanes)
+        && out.tx[to.index()].is_empty()
+    {
+        return std::mem::swap(burst, &mut out.tx[to.index()]);
+    }
+    for (packet, lane) in burst.drain(..).zip(lanes) {
         match lane.step {
             Step::Done(Verdict::Forward(to)) => out.tx[to.index()].push(packet),
             Step::Done(Verdict::Reply) => out.tx[port.index()].push(packet),
             Step::Done(Verdict::Wait) => out.waiting.push(packet),
             Step::Done(Verdict::Drop(reason)) => ledger.count_drop(reason),
-            _ => {
+            // The stages before leave no packet undone.
+            Step::Done(Verdict::Punt) | Step::Find(..) | Step::ToServer(_) | Step::Single => {
                 let control = ledger.control();
                 ledger.count_tx(control, Traffic { packets: 1, bytes: packet.len() as u64 });
             }
@@ -281,213 +275,13 @@ pub fn process_burst<P: Packet>(
     }
 }
 
-/// The verdict on a packet that does not simply go to the server of its flow.
-#[inline(never)]
-fn otherwise<P: Packet>(
-    packet: &mut P,
-    lane: &Lane,
-    port: PortId,
-    tables: &Tables,
-    flows: &Flows,
-    counters: &Counters,
-    notices: &mut ArrayVec<Notice, BURST>,
-) -> Verdict {
-    let (verdict, notice) = match lane.step {
-        Step::Done(verdict) => (verdict, None),
-        Step::ToServer(vip, id) => match tables.server(id) {
-            Some(server) => return to_server(packet, lane, (vip, id, server), counters, notices),
-            None => (Verdict::Drop(DropReason::NoServer), None),
-        },
-        Step::ToClient(entry) => return to_client(packet, &lane.flow, entry, flows, tables, notices),
-        Step::Icmp => (icmp(packet, &lane.flow, port, tables, flows), None),
-        Step::Arp => resolve::arp(packet, port, tables),
-        Step::Ndp => resolve::ndp(packet, port, tables),
-        // The stages before have taken these further.
-        Step::ForVip(_) | Step::Stray => (Verdict::Drop(DropReason::NotAVip), None),
-    };
-    tell(notices, notice);
-    verdict
-}
-
-fn tell(notices: &mut ArrayVec<Notice, BURST>, notice: Option<Notice>) {
-    if let Some(notice) = notice {
-        let _ = notices.try_push(notice); // what does not fit will be news again
-    }
-}
-
+/// The one port that all packets leave on; `None`: there is no such.
 #[inline(always)]
-fn find_vip(tables: &Tables, key: &Key) -> Option<VipId> {
-    match key {
-        Key::V4(key) => {
-            let destination = ((key.addresses >> 32) as u32).swap_bytes();
-            tables.lookup.v4(destination, key.protocol, destination_port(key))
-        }
-        Key::V6(key) => {
-            let [_, _, high, low] = key.addresses.map(u64::swap_bytes);
-            let destination = u128::from(high) << 64 | u128::from(low);
-            tables.lookup.v6(destination, key.protocol, destination_port(key))
-        }
-    }
-}
-
-/// The destination port in host order.
-#[inline]
-const fn destination_port<A: Copy>(key: &FlowKey<A>) -> u16 {
-    ((key.ports >> 16) as u16).swap_bytes()
-}
-
-/// The destination address of an IPv4 or IPv6 key.
-fn destination<A: Addresses>(key: &FlowKey<A>) -> IpAddr {
-    let bytes = bytemuck::bytes_of(&key.addresses);
-    let (_, destination) = bytes.split_at(bytes.len() / 2);
-    match *destination {
-        [a, b, c, d] => IpAddr::from([a, b, c, d]),
-        _ => {
-            let mut octets = [0; 16];
-            octets.copy_from_slice(destination);
-            IpAddr::from(octets)
-        }
-    }
-}
-
-fn flow_destination(flow: &Flow) -> IpAddr {
-    match &flow.key() {
-        Key::V4(key) => destination(key),
-        Key::V6(key) => destination(key),
-    }
-}
-
-/// A packet that is for no VIP: a server's reply under NAT, or something to drop by its right name.
-#[inline(never)]
-fn stray(
-    lane: &Lane,
-    port: PortId,
-    tables: &Tables,
-    flows: &mut Flows,
-    counters: &Counters,
-    now: Tick,
-) -> Step {
-    let Lane { flow, hash, .. } = lane;
-    if tables.nat {
-        let entry = match &flow.key() {
-            Key::V4(key) => track::reply_of(&mut flows.v4, key, *hash, flow.tcp, now, counters),
-            Key::V6(key) => track::reply_of(&mut flows.v6, key, *hash, flow.tcp, now, counters),
-        };
-        if let Some(entry) = entry {
-            return Step::ToClient(entry);
-        }
-    }
-    let ours = tables.answers_for(port, flow_destination(flow));
-    Step::Done(Verdict::Drop(if ours { DropReason::ForHost } else { DropReason::NotAVip }))
-}
-
-#[inline(always)]
-fn to_server<P: Packet>(
-    packet: &mut P,
-    lane: &Lane,
-    (vip, server_id, server): (VipId, ServerId, &Server),
-    counters: &Counters,
-    notices: &mut ArrayVec<Notice, BURST>,
-) -> Verdict {
-    let link = match &server.hop {
-        Hop::Link(link) => link,
-        hop => return no_link(*hop, notices),
+fn only_port(lanes: &[Lane]) -> Option<PortId> {
+    let to = |lane: &Lane| match lane.step {
+        Step::Done(Verdict::Forward(to)) => Some(to),
+        _ => None,
     };
-    let bytes = packet.len() as u64;
-    let verdict = if server.encap.is_tunnel() {
-        rewrite::tunnel(packet, &lane.flow, lane.hash, &server.template, link)
-    } else {
-        let dscp = if let Encap::L3dsr { dscp } = server.encap { Some(dscp) } else { None };
-        let new = NewEnd { end: End::Destination, address: server.address, port: server.port, dscp };
-        rewrite::readdress(packet, &lane.flow, &new, link)
-    };
-    if let Verdict::Forward(_) = verdict {
-        let (vip, server) = (counters.vip(vip), counters.server(server_id));
-        vip.packets.add(1);
-        vip.bytes.add(bytes);
-        server.packets.add(1);
-        server.bytes.add(bytes);
-    }
-    verdict
-}
-
-/// The ICMP error that the sender of a dropped packet should get, if any.
-#[cold]
-fn complain<P: Packet>(
-    packet: &mut P,
-    lane: &Lane,
-    reason: DropReason,
-    (mac, now): (Mac, Tick),
-    tables: &Tables,
-    allowance: &mut Allowance,
-) -> Option<Verdict> {
-    let (hop, overhead) = match lane.step {
-        Step::ToServer(_, server) => {
-            let server = tables.server(server)?;
-            (server.hop, server.template.overhead())
-        }
-        Step::ToClient(_) => (tables.hop(flow_destination(&lane.flow)), 0),
-        _ => return None,
-    };
-    let complaint = match (reason, hop) {
-        // The largest IP packet of this flow that still fits on its way.
-        (DropReason::TooBig, Hop::Link(link)) => Complaint::TooBig(link.mtu.saturating_sub(overhead as u16)),
-        (DropReason::TtlExpired, _) => Complaint::TimeExceeded,
-        _ => return None,
-    };
-    icmp::complain(packet, &lane.flow, complaint, mac, allowance, now)
-}
-
-/// An ICMP message: an echo request for us, an error about a packet of a server, or nothing of ours.
-fn icmp<P: Packet>(packet: &mut P, flow: &Flow, port: PortId, tables: &Tables, flows: &Flows) -> Verdict {
-    let ours = tables.answers_for(port, flow_destination(flow));
-    if ours && let Some(verdict) = icmp::echo(packet, flow, tables.ports[port.index()].mac) {
-        return verdict;
-    }
-    let steered = match flow.key() {
-        Key::V4(_) => icmp::steer(packet, flow, &flows.v4, tables, |key| find_vip(tables, &Key::V4(*key))),
-        Key::V6(_) => icmp::steer(packet, flow, &flows.v6, tables, |key| find_vip(tables, &Key::V6(*key))),
-    };
-    let reason = if ours { DropReason::ForHost } else { DropReason::NotAVip };
-    steered.unwrap_or(Verdict::Drop(reason))
-}
-
-/// Translates a server's reply back: its source becomes what the client has sent to.
-#[inline(never)]
-fn to_client<P: Packet>(
-    packet: &mut P,
-    flow: &Flow,
-    entry: EntryId,
-    flows: &Flows,
-    tables: &Tables,
-    notices: &mut ArrayVec<Notice, BURST>,
-) -> Verdict {
-    let (vip, port) = match flow.key() {
-        Key::V4(_) => {
-            let key = flows.v4.entry(entry).key();
-            (destination(&key), destination_port(&key))
-        }
-        Key::V6(_) => {
-            let key = flows.v6.entry(entry).key();
-            (destination(&key), destination_port(&key))
-        }
-    };
-    match tables.hop(flow_destination(flow)) {
-        Hop::Link(link) => {
-            let new = NewEnd { end: End::Source, address: vip, port: Some(port), dscp: None };
-            rewrite::readdress(packet, flow, &new, &link)
-        }
-        hop => no_link(hop, notices),
-    }
-}
-
-/// What happens to a packet whose next hop is not resolved.
-fn no_link(hop: Hop, notices: &mut ArrayVec<Notice, BURST>) -> Verdict {
-    match hop {
-        Hop::Unresolved(next) => {
-            tell(notices, Some(Notice::Wanted(next)));
-            Verdict::Wait
-        }
-        _ => Verdict::Drop(DropReason::NoRoute),
-    }
+    let first = to(lanes.first()?)?;
+    lanes.iter().all(|lane| to(lane) == Some(first)).then_some(first)
 }

@@ -1,15 +1,17 @@
 //! From a frame to a five-tuple: which flow a packet belongs to and where its headers are.
 
+use std::net::IpAddr;
+
 use super::verdict::DropReason;
 use crate::{
     ports::{Packet, RxChecksum},
-    tables::flow::FlowKey,
+    tables::{flow::FlowKey, template::Inner},
     wire::{
-        Mac, be16,
+        Mac,
         ethernet::{self, ether_type},
-        ipv4::{self, Ipv4},
+        ipv4::Ipv4,
         ipv6::Ipv6,
-        ndp, protocol, take, tcp, udp,
+        ndp, protocol, tcp, udp,
     },
 };
 
@@ -26,10 +28,6 @@ pub enum Key {
 }
 
 /// What the headers of an IP packet say.
-///
-/// Plain fields, which stay where [`parse`] writes them. Moving a whole flow from stage to stage reads
-/// in wide words what was just written in narrow ones, and the core stalls each time until the writes
-/// have reached its cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Source and destination address as they stand in the packet; IPv4 has both in the first word.
@@ -55,13 +53,27 @@ pub struct Flow {
 
 impl Flow {
     /// The five-tuple.
-    #[inline(always)]
+    #[inline]
     pub const fn key(&self) -> Key {
         let Self { addresses, ports, protocol, .. } = *self;
         if self.v6 {
             Key::V6(FlowKey { addresses, ports, protocol })
         } else {
             Key::V4(FlowKey { addresses: addresses[0], ports, protocol })
+        }
+    }
+
+    /// What outer headers take from it, given its hash.
+    #[inline]
+    pub const fn inner(&self, hash: u64) -> Inner {
+        Inner { len: self.ip_len, tos: self.tos, entropy: hash as u32 }
+    }
+
+    /// The destination address.
+    pub fn destination(&self) -> IpAddr {
+        match &self.key() {
+            Key::V4(key) => key.destination(),
+            Key::V6(key) => key.destination(),
         }
     }
 }
@@ -80,46 +92,7 @@ pub enum Parsed {
 }
 
 /// Reads the headers of a frame that a port with the address `mac` received; those of an IP packet into `flow`.
-#[inline(always)]
 pub fn parse<P: Packet>(packet: &P, mac: Mac, flow: &mut Flow) -> Result<Parsed, DropReason> {
-    if plain(packet, mac, flow) { Ok(Parsed::Flow) } else { look_closer(packet, mac, flow) }
-}
-
-/// Bytes of Ethernet, IPv4 and TCP headers without options. No frame on a wire is shorter.
-const PLAIN_LEN: usize = L3 + ipv4::HEADER_LEN + tcp::HEADER_LEN;
-
-/// Reads the headers of nearly every packet with few tests: TCP or UDP over IPv4 without options, whole, for
-/// us. False: something is not so, and [`look_closer`] has to say what the packet is.
-#[inline(always)]
-fn plain<P: Packet>(packet: &P, mac: Mac, flow: &mut Flow) -> bool {
-    let Some(frame) = packet.data().first_chunk::<PLAIN_LEN>() else { return false };
-    let (l4, ip_len) = (L3 + ipv4::HEADER_LEN, usize::from(be16(frame, L3 + ipv4::field::TOTAL_LEN)));
-    let protocol = frame[L3 + 9];
-    let (tcp, upper_len, upper_valid) = match protocol {
-        protocol::TCP => (Some(tcp::Flags(frame[l4 + 13])), tcp::HEADER_LEN, frame[l4 + 12] >= 0x50),
-        protocol::UDP => (None, udp::HEADER_LEN, usize::from(be16(frame, l4 + 4)) >= udp::HEADER_LEN),
-        _ => return false,
-    };
-    let plain = Mac(take(frame, 0)) == mac
-        && (be16(frame, 12), frame[L3]) == (ether_type::IPV4, 0x45)
-        && be16(frame, L3 + 6) & 0x3fff == 0
-        && upper_valid
-        && ip_len >= ipv4::HEADER_LEN + upper_len
-        && ip_len <= packet.len() - L3
-        && packet.rx_checksum() != RxChecksum::Bad;
-    if plain {
-        flow.addresses[0] = u64::from_le_bytes(take(frame, L3 + ipv4::field::SOURCE));
-        (flow.ports, flow.tcp) = (u32::from_le_bytes(take(frame, l4)), tcp);
-        (flow.protocol, flow.v6) = (protocol, false);
-        (flow.tos, flow.ttl) = (frame[L3 + ipv4::field::TOS], frame[L3 + ipv4::field::TTL]);
-        (flow.l4, flow.ip_len) = (l4 as u16, ip_len as u16);
-    }
-    plain
-}
-
-/// [`parse`] for whatever may come.
-#[inline(never)]
-fn look_closer<P: Packet>(packet: &P, mac: Mac, flow: &mut Flow) -> Result<Parsed, DropReason> {
     let data = packet.data();
     let frame = ethernet::Frame::parse(data)?;
     let destination = frame.destination();
@@ -199,62 +172,4 @@ fn upper_layer(bytes: &[u8], protocol: u8) -> Result<(u32, Option<tcp::Flags>), 
         _ => return Ok((0, None)),
     };
     Ok((u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]), tcp))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::ports::memory::MemoryPacket;
-
-    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-
-    /// A TCP or UDP packet that is plain.
-    fn plain_frame(protocol: u8, payload: usize) -> Vec<u8> {
-        let mut frame = vec![0; PLAIN_LEN + payload];
-        frame[..6].copy_from_slice(&MAC.0);
-        frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
-        frame[16..18].copy_from_slice(&((PLAIN_LEN - L3 + payload) as u16).to_be_bytes());
-        (frame[22], frame[23]) = (64, protocol);
-        frame[26..38].copy_from_slice(&[198, 51, 100, 7, 203, 0, 113, 10, 0x9c, 0x40, 0, 80]);
-        frame[46] = 0x50;
-        frame[38..40].copy_from_slice(if protocol == protocol::UDP { &[0, 20] } else { &[0, 0] });
-        frame
-    }
-
-    proptest! {
-        #[test]
-        fn plain_packets_are_read_as_a_closer_look_would(
-            tcp in any::<bool>(),
-            payload in 0usize..40,
-            changes in prop::collection::vec((0usize..PLAIN_LEN, any::<u8>()), 0..4),
-            cut in 0usize..100,
-        ) {
-            let mut frame = plain_frame(if tcp { protocol::TCP } else { protocol::UDP }, payload);
-            for (at, byte) in changes {
-                frame[at] = byte;
-            }
-            frame.truncate(frame.len().saturating_sub(cut.saturating_sub(60)));
-            let packet = MemoryPacket::new(&frame);
-            let (mut quick, mut thorough) = (Flow::default(), Flow::default());
-            let parsed = look_closer(&packet, MAC, &mut thorough);
-            if plain(&packet, MAC, &mut quick) {
-                prop_assert_eq!((parsed, quick), (Ok(Parsed::Flow), thorough));
-            } else {
-                prop_assert_eq!(quick, Flow::default());
-            }
-        }
-    }
-
-    #[test]
-    fn usual_packets_are_plain() {
-        for protocol in [protocol::TCP, protocol::UDP] {
-            let packet = MemoryPacket::new(&plain_frame(protocol, 6));
-            assert!(plain(&packet, MAC, &mut Flow::default()));
-            assert!(!plain(&packet, Mac([2, 0, 0, 0, 0, 9]), &mut Flow::default()));
-            let wrong = packet.with_rx_checksum(RxChecksum::Bad);
-            assert!(!plain(&wrong, MAC, &mut Flow::default()));
-        }
-    }
 }

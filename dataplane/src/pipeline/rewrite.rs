@@ -7,7 +7,7 @@ use super::{
     verdict::{DropReason, Verdict},
 };
 use crate::{
-    ports::Packet,
+    ports::{NoRoom, Packet},
     tables::{
         server::Link,
         template::{Inner, Template},
@@ -19,32 +19,17 @@ use crate::{
     },
 };
 
-/// Puts the server's prepared headers in front of the packet.
+/// Puts prepared headers in front of a packet that fits on its way with them: the caller has compared
+/// [`Template::most`]. What is behind the IP packet is cut off: Ethernet padding would become payload of the tunnel.
 #[inline(always)]
-pub fn tunnel<P: Packet>(
-    packet: &mut P,
-    flow: &Flow,
-    hash: u64,
-    template: &Template,
-    link: &Link,
-) -> Verdict {
-    let inner_len = usize::from(flow.ip_len);
-    if template.overhead() + inner_len > usize::from(link.mtu) {
-        return Verdict::Drop(DropReason::TooBig);
-    }
-    if packet.len() > L3 + inner_len {
-        packet.truncate(L3 + inner_len); // Ethernet padding would become payload of the tunnel
-    }
-    // The template is written as a whole, a little more than its headers: the rest is taken off again.
-    let room = template.room();
-    if packet.prepend(room - L3).is_err() {
-        return Verdict::Drop(DropReason::NoHeadroom);
-    }
-    let inner = Inner { v6: flow.v6, len: inner_len, tos: flow.tos, entropy: hash as u32 };
-    template.write(packet.data_mut(), &inner);
-    match packet.trim_front(room - template.len()) {
-        Ok(()) => Verdict::Forward(link.port),
-        Err(_) => Verdict::Drop(DropReason::NoHeadroom),
+pub fn tunnel<P: Packet>(packet: &mut P, inner: &Inner, template: &Template) -> Verdict {
+    let kept = usize::from(inner.len);
+    match packet.replace_front(L3, template.len(), kept, template.room()) {
+        Ok(front) => {
+            template.write(front, inner);
+            Verdict::Forward(template.port())
+        }
+        Err(NoRoom) => Verdict::Drop(DropReason::NoHeadroom),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which server a packet goes to: the flow's own, or for a new flow the one that is chosen now.
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use ipc::id::{ServerId, VipId};
 
@@ -20,9 +20,6 @@ use crate::{
 
 /// How many servers are tried for a NAT flow whose reply would be taken for another flow's.
 const NAT_TRIES: usize = 4;
-
-/// TCP's control bits that open or end a connection.
-const CHANGING: u8 = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST;
 
 /// The flows of one lcore.
 #[derive(Debug)]
@@ -98,7 +95,18 @@ fn next_state(state: State, flags: tcp::Flags) -> State {
     }
 }
 
-/// A client's packet on its way to a server.
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To this server.
+    Server(ServerId),
+    /// To the client of a flow under NAT, as from this address and port.
+    Client(IpAddr, u16),
+    /// It belongs to no flow and is for no VIP.
+    Nowhere,
+}
+
+/// A packet of some flow.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<A> {
     /// The five-tuple.
@@ -107,49 +115,36 @@ pub struct Arrival<A> {
     pub hash: u64,
     /// TCP's control bits.
     pub tcp: Option<tcp::Flags>,
-    /// The VIP.
-    pub vip: VipId,
     /// When it came.
     pub now: Tick,
 }
 
 impl<A: Addresses> Arrival<A> {
-    /// The server of a flow that goes on: its entry is the one that was asked for, and this packet changes
-    /// nothing about it but when it was last seen. `None`: ask [`Arrival::server`].
-    ///
-    /// Whether that server is up is for the caller to see.
-    #[inline(always)]
-    pub fn goes_on(&self, table: &mut FlowTable<A>, guess: Option<EntryId>) -> Option<ServerId> {
-        let entry = table.confirm(guess, &self.key)?;
-        let state = match self.tcp {
-            Some(tcp::Flags(bits)) if bits & CHANGING == 0 => State::Established,
-            Some(_) => return None,
-            None => State::Datagram,
-        };
-        if entry.state() != state || entry.is_reply() {
-            return None;
-        }
-        entry.touch(self.now);
-        Some(entry.server())
-    }
-
-    /// The server for this packet.
+    /// The way of this packet.
     ///
     /// An established flow stays where it is, unless its server is down. A new flow gets the server that the
     /// VIP's rule chooses now, and is entered. One whose start was not seen gets the server that every lcore
     /// would give it, and is entered as well.
-    #[inline(never)]
-    pub fn server(
+    pub fn way(
         &self,
         table: &mut FlowTable<A>,
         tables: &Tables,
         counters: &Counters,
-    ) -> Result<ServerId, DropReason> {
-        let Some(id) = table.find(&self.key, self.hash) else { return self.enter(table, tables, counters) };
+    ) -> Result<Way, DropReason> {
+        let vip = || tables.lookup.find(&self.key);
+        let Some(id) = table.find(&self.key, self.hash) else {
+            return match vip() {
+                Some(vip) => self.enter(vip, table, tables, counters).map(Way::Server),
+                None => Ok(Way::Nowhere),
+            };
+        };
         let entry = table.entry_mut(id);
         if entry.is_reply() {
-            // The "client" is a server's flow with another VIP: not a flow that could be told from its replies.
-            return Err(DropReason::NatCollision);
+            return match vip() {
+                // The "client" is a server's flow with another VIP: not a flow that could be told from its replies.
+                Some(_) => Err(DropReason::NatCollision),
+                None => Ok(self.reply(table, id, counters)),
+            };
         }
         let state = entry.state();
         let reopens = !state.is_live() && self.tcp.is_some_and(tcp::Flags::opens);
@@ -163,7 +158,7 @@ impl<A: Addresses> Arrival<A> {
                 set_state(entry, next, counters);
             }
         }
-        Ok(entry.server())
+        Ok(Way::Server(entry.server()))
     }
 
     /// A new life for a known five-tuple: its connection had ended, or its server is down.
@@ -174,7 +169,7 @@ impl<A: Addresses> Arrival<A> {
         id: EntryId,
         tables: &Tables,
         counters: &Counters,
-    ) -> Result<ServerId, DropReason> {
+    ) -> Result<Way, DropReason> {
         let entry = table.entry(id);
         let is_down = tables.server(entry.server()).is_some_and(|server| server.state == ServerState::Down);
         if entry.state().is_live() && !is_down {
@@ -184,16 +179,20 @@ impl<A: Addresses> Arrival<A> {
             table.remove_peer(&entry);
             forget(&entry, counters);
         }
-        self.enter(table, tables, counters)
+        match tables.lookup.find(&self.key) {
+            Some(vip) => self.enter(vip, table, tables, counters).map(Way::Server),
+            None => Ok(Way::Nowhere),
+        }
     }
 
     fn enter(
         &self,
+        vip: VipId,
         table: &mut FlowTable<A>,
         tables: &Tables,
         counters: &Counters,
     ) -> Result<ServerId, DropReason> {
-        let vip = tables.vip(self.vip).ok_or(DropReason::NotAVip)?;
+        let vip = tables.vip(vip).ok_or(DropReason::NotAVip)?;
         // Only what begins a flow may go anywhere. A datagram says nothing about that: it counts as a beginning.
         let begins = self.tcp.is_none_or(tcp::Flags::opens);
         let server = if begins { vip.select(self.hash, counters) } else { vip.stateless(self.hash) };
@@ -273,6 +272,23 @@ impl<A: Addresses> Arrival<A> {
         Some(inserted.id)
     }
 
+    /// A server's reply, whose entry is `id`: brings its flow up to date.
+    fn reply(&self, table: &mut FlowTable<A>, id: EntryId, counters: &Counters) -> Way {
+        let Some(flow) = table.entry(id).peer() else { return Way::Nowhere };
+        let entry = table.entry_mut(flow);
+        entry.touch(self.now);
+        if let Some(flags) = self.tcp {
+            let state = entry.state();
+            // A server's packet ends a flow, but only the client's establishes it.
+            let next = next_state(state, flags);
+            if !next.is_live() && next != state {
+                set_state(entry, next, counters);
+            }
+        }
+        let key = entry.key();
+        Way::Client(key.destination(), key.destination_port())
+    }
+
     /// Counts a flow that was entered.
     fn begin(&self, server: ServerId, counters: &Counters) {
         counters.lcore.created.add(1);
@@ -301,33 +317,4 @@ fn reply_key<A: Addresses>(key: &FlowKey<A>, server: &Server) -> Option<FlowKey<
         ports = ports & 0xffff_0000 | u32::from(u16::from_le_bytes(port.to_be_bytes()));
     }
     Some(FlowKey { addresses, ports, protocol: key.protocol })
-}
-
-/// The flow that a server's packet replies to, brought up to date by it.
-///
-/// `None`: no flow under NAT expects this packet.
-pub fn reply_of<A: Addresses>(
-    table: &mut FlowTable<A>,
-    key: &FlowKey<A>,
-    hash: u64,
-    tcp: Option<tcp::Flags>,
-    now: Tick,
-    counters: &Counters,
-) -> Option<EntryId> {
-    let reply = table.find(key, hash)?;
-    if !table.entry(reply).is_reply() {
-        return None;
-    }
-    let flow = table.entry(reply).peer()?;
-    let entry = table.entry_mut(flow);
-    entry.touch(now);
-    if let Some(flags) = tcp {
-        let state = entry.state();
-        // A server's packet ends a flow, but only the client's establishes it.
-        let next = next_state(state, flags);
-        if !next.is_live() && next != state {
-            set_state(entry, next, counters);
-        }
-    }
-    Some(flow)
 }

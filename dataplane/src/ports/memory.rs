@@ -73,6 +73,19 @@ impl Packet for MemoryPacket {
         self.end = self.end.min(self.start + len);
     }
 
+    fn replace_front(
+        &mut self,
+        strip: usize,
+        front: usize,
+        keep: usize,
+        room: usize,
+    ) -> Result<&mut [u8], NoRoom> {
+        let rest = self.start + strip;
+        let at = rest.checked_sub(room).ok_or(NoRoom)?;
+        (self.start, self.end) = (rest - front, rest + keep);
+        Ok(&mut self.bytes[at..rest])
+    }
+
     fn rx_checksum(&self) -> RxChecksum {
         self.rx_checksum
     }
@@ -127,6 +140,17 @@ mod tests {
         assert_eq!(packet.append(1000), Err(NoRoom));
         packet.append(1).unwrap();
         assert_eq!(packet.len(), 2);
+    }
+
+    #[test]
+    fn front_is_replaced_and_the_rest_cut() {
+        let mut packet = MemoryPacket::new(b"abcdefgh");
+        let room = packet.replace_front(2, 3, 5, 16).unwrap();
+        assert_eq!(room.len(), 16);
+        room[13..].copy_from_slice(b"xyz");
+        assert_eq!(packet.data(), b"xyzcdefg");
+        assert_eq!(packet.replace_front(2, 3, 5, HEADROOM + 2), Err(NoRoom));
+        assert_eq!(packet.data(), b"xyzcdefg");
     }
 
     #[test]

@@ -64,9 +64,28 @@ pub trait Packet: Sized {
     /// Cuts a single-segment frame to `len` bytes; longer than it is, or several segments: no effect.
     fn truncate(&mut self, len: usize);
 
+    /// Replaces the first `strip` bytes of the frame by `front` new ones, and cuts a single-segment frame behind the
+    /// `keep` bytes that follow. Returns the last `room` bytes in front of those that follow, of which the frame
+    /// has taken `front`: they hold the old bytes and anything, and all may be written.
+    ///
+    /// # Panics
+    /// May panic unless `front <= room` and the first segment has `strip` bytes, a single segment `strip + keep`.
+    fn replace_front(
+        &mut self,
+        strip: usize,
+        front: usize,
+        keep: usize,
+        room: usize,
+    ) -> Result<&mut [u8], NoRoom>;
+
     /// What the port says of the checksums.
     fn rx_checksum(&self) -> RxChecksum {
         RxChecksum::Unknown
+    }
+
+    /// Whether the port says that a checksum is wrong.
+    fn has_bad_checksum(&self) -> bool {
+        self.rx_checksum() == RxChecksum::Bad
     }
 
     /// Asks the cache for the first bytes of the frame, which will be read soon.

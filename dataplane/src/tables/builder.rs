@@ -173,6 +173,12 @@ impl Builder {
                 put(&mut servers, slot as usize, server);
             }
         }
+        let mut templates = vec![Template::NONE; servers.len()].into_boxed_slice();
+        for (key, &slot) in &self.servers.by_key {
+            if let Some(Some(server)) = servers.get(slot as usize) {
+                templates[slot as usize] = template(server, key, &spec.tunnel_source);
+            }
+        }
         Ok(Tables {
             generation: Generation(self.generation),
             lookup: VipLookup::new(&services),
@@ -180,6 +186,7 @@ impl Builder {
             vips: vips.into_boxed_slice(),
             nat: servers.iter().flatten().any(|server| server.encap == Encap::Nat),
             servers: servers.into_boxed_slice(),
+            templates,
             ports,
             routes,
             neighbors: neighbors.clone(),
@@ -230,16 +237,22 @@ fn put<T>(vector: &mut Vec<Option<T>>, at: usize, value: T) {
     vector[at] = Some(value);
 }
 
-/// A server slot with its headers, as far as the way there is known.
+/// A server slot.
 fn prepare(key: &ServerKey, vip: VipId, state: ServerState, hop: Hop, source: &TunnelSource) -> Server {
-    let ends = Ends::new(key.encap, key.address, source);
-    let (hop, template) = match (hop, ends) {
-        // No outer source of that family: refused when the configuration was read.
-        (_, None) if key.encap.is_tunnel() => (Hop::NoRoute, Template::NONE),
-        (Hop::Link(link), Some(ends)) => (hop, Template::new(key.encap, ends, &link)),
-        _ => (hop, Template::NONE),
-    };
-    Server { template, hop, address: key.address, port: key.port, encap: key.encap, state, vip }
+    // No outer source of that family: refused when the configuration was read.
+    let sourceless = key.encap.is_tunnel() && Ends::new(key.encap, key.address, source).is_none();
+    let hop = if sourceless { Hop::NoRoute } else { hop };
+    Server { hop, address: key.address, port: key.port, encap: key.encap, state, vip }
+}
+
+/// The headers of a server slot, as far as the way there is known.
+fn template(server: &Server, key: &ServerKey, source: &TunnelSource) -> Template {
+    match (server.hop, Ends::new(server.encap, server.address, source)) {
+        (Hop::Link(link), Some(ends)) if server.is_up() => {
+            Template::new(server.encap, ends, &link, server.vip, key.service.address.is_ipv6())
+        }
+        _ => Template::NONE,
+    }
 }
 
 #[cfg(test)]
@@ -338,7 +351,11 @@ mod tests {
         let tables = builder.build(&spec, &neighbors.into_iter().collect()).unwrap();
         let resolved = tables.server(slot(&builder, "198.51.100.1").unwrap()).unwrap();
         assert!(matches!(resolved.hop, Hop::Link(link) if link.destination == Mac([2, 0, 0, 0, 0, 9])));
-        assert_eq!(resolved.template.len(), 38, "Ethernet, IPv4 and GRE");
+        assert_eq!(
+            tables.template(slot(&builder, "198.51.100.1").unwrap()).len(),
+            38,
+            "Ethernet, IPv4 and GRE"
+        );
         assert_eq!(tables.generation, Generation(2));
     }
 

@@ -26,20 +26,19 @@ impl HashKey {
         product as u64 ^ (product >> 64) as u64
     }
 
-    /// The hash of IPv4 addresses (source and destination) with ports and protocol.
+    /// The hash of IPv4 addresses (source and destination) with ports and protocol as
+    /// [`FlowKey::word`](super::flow::FlowKey::word) has them.
     #[inline(always)]
-    pub const fn v4(self, addresses: u64, ports: u32, protocol: u8) -> u64 {
-        let low = (ports as u64) << 8 | protocol as u64;
-        Self::fold(Self::fold(addresses ^ self.0[0], low ^ self.0[1]) ^ self.0[2], self.0[3])
+    pub const fn v4(self, addresses: u64, word: u64) -> u64 {
+        Self::fold(Self::fold(addresses ^ self.0[0], word ^ self.0[1]) ^ self.0[2], self.0[3])
     }
 
-    /// The hash of IPv6 addresses (source and destination) with ports and protocol.
+    /// The same of IPv6 addresses.
     #[inline(always)]
-    pub const fn v6(self, addresses: [u64; 4], ports: u32, protocol: u8) -> u64 {
-        let low = (ports as u64) << 8 | protocol as u64;
+    pub const fn v6(self, addresses: [u64; 4], word: u64) -> u64 {
         let source = Self::fold(addresses[0] ^ self.0[0], addresses[1] ^ self.0[1]);
         let destination = Self::fold(addresses[2] ^ self.0[2], addresses[3] ^ self.0[3]);
-        Self::fold(Self::fold(source ^ low, destination ^ self.0[1]) ^ self.0[2], self.0[3])
+        Self::fold(Self::fold(source ^ word, destination ^ self.0[1]) ^ self.0[2], self.0[3])
     }
 }
 
@@ -68,8 +67,8 @@ mod tests {
             let mut counts = [0u32; 256];
             for flow in 0..100_000u64 {
                 let client = 0x0a00_0000 + flow / 50_000;
-                let sport = (flow % 50_000) as u32 + 1024;
-                let hash = key.v4(client << 32 | 0xcb00_710a, sport << 16 | 80, 6);
+                let sport = flow % 50_000 + 1024;
+                let hash = key.v4(client << 32 | 0xcb00_710a, 6 << 32 | sport << 16 | 80);
                 counts[(hash >> shift) as usize & 0xff] += 1;
             }
             assert!(deviation(&counts).abs() < 5.0, "bits from {shift}: {} sigma", deviation(&counts));
@@ -79,15 +78,15 @@ mod tests {
     #[test]
     fn every_word_and_the_seed_matter() {
         let key = HashKey::default();
-        let base = key.v6([1, 2, 3, 4], 5, 6);
+        let base = key.v6([1, 2, 3, 4], 5);
         for changed in [
-            key.v6([9, 2, 3, 4], 5, 6),
-            key.v6([1, 9, 3, 4], 5, 6),
-            key.v6([1, 2, 9, 4], 5, 6),
-            key.v6([1, 2, 3, 9], 5, 6),
-            key.v6([1, 2, 3, 4], 9, 6),
-            key.v6([1, 2, 3, 4], 5, 9),
-            HashKey::new(1).v6([1, 2, 3, 4], 5, 6),
+            key.v6([9, 2, 3, 4], 5),
+            key.v6([1, 9, 3, 4], 5),
+            key.v6([1, 2, 9, 4], 5),
+            key.v6([1, 2, 3, 9], 5),
+            key.v6([1, 2, 3, 4], 9),
+            key.v6([1, 2, 3, 4], 5 | 1 << 32),
+            HashKey::new(1).v6([1, 2, 3, 4], 5),
         ] {
             assert_ne!(base, changed);
         }

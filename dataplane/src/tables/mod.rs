@@ -29,6 +29,7 @@ use self::{
     neighbor::Neighbors,
     route::{NextHop, Routes},
     server::{Hop, Link, Server},
+    template::Template,
     vip::{Vip, VipLookup},
 };
 use crate::wire::Mac;
@@ -59,6 +60,9 @@ pub struct Tables {
     pub vips: Box<[Option<Vip>]>,
     /// All server slots, by [`ServerId`]; `None`: not in use.
     pub servers: Box<[Option<Server>]>,
+    /// The headers of every server slot that is up and whose way is known, by [`ServerId`]; empty for others and without
+    /// a tunnel.
+    pub templates: Box<[Template]>,
     /// Our ports, by [`PortId`].
     pub ports: Box<[Port]>,
     /// Where packets leave.
@@ -84,6 +88,12 @@ impl Tables {
     #[inline]
     pub fn server(&self, id: ServerId) -> Option<&Server> {
         self.servers.get(id.index())?.as_ref()
+    }
+
+    /// The headers of the server in slot `id`; empty if there are none.
+    #[inline(always)]
+    pub fn template(&self, id: ServerId) -> &Template {
+        self.templates.get(id.index()).unwrap_or(const { &Template::NONE })
     }
 
     /// The servers of the VIPs whose rule looks at live flows.

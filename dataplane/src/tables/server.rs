@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipc::id::{PortId, VipId};
 
-use super::{encap::Encap, route::NextHop, template::Template};
+use super::{encap::Encap, route::NextHop};
 use crate::wire::Mac;
 
 /// What a server does with flows.
@@ -45,8 +45,6 @@ pub enum Hop {
 /// A server slot as the packet path sees it.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Headers for tunnelled packets; empty without a tunnel and while `hop` is not a link.
-    pub template: Template,
     /// The way there.
     pub hop: Hop,
     /// Where flows go.

@@ -2,27 +2,27 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipc::id::{PortId, VipId};
+
 use super::{
     encap::{Encap, GueVariant},
     server::Link,
     spec::TunnelSource,
 };
-use crate::wire::{checksum, ethernet, gre, ipv4, ipv6, protocol, put16, udp};
+use crate::wire::{
+    checksum,
+    ethernet::{self, ether_type},
+    gre, ipv4, ipv6, protocol, put16, take, udp,
+};
 
 /// TTL and hop limit of outer headers.
 const OUTER_TTL: u8 = 64;
-
-/// Length of a GUE header of variant 0 without optional fields, in bytes.
-const GUE_LEN: usize = 4;
 
 /// Bytes of a template: Ethernet, IPv6, UDP and GUE are 66.
 const ROOM: usize = 80;
 
 /// The part of a template that nearly all encapsulations fit in: one cache line, copied as a whole.
 const SHORT: usize = 64;
-
-/// Bytes that GRE without a key adds over IPv4; IPv6 alone is longer.
-const GRE4: usize = ipv4::HEADER_LEN + gre::HEADER_LEN;
 
 /// The addresses of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,18 +45,23 @@ pub enum Ends {
     },
 }
 
-/// What stands between the outer IP header and the packet.
+/// Which fields of the headers depend on the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shim {
-    /// Nothing: the protocol field tells the family.
-    Ipip,
-    /// GRE: the type field tells the family.
-    Gre,
-    /// UDP, with nothing or a GUE header behind it.
-    Gue(GueVariant),
+#[repr(u8)]
+enum Form {
+    /// There are no headers.
+    None,
+    /// An IPv4 header, with nothing or GRE behind it.
+    V4,
+    /// An IPv4 header without entropy in its source, with UDP behind it.
+    V4Udp,
+    /// An IPv6 header, with nothing or GRE behind it.
+    V6,
+    /// An IPv6 header with UDP behind it.
+    V6Udp,
 }
 
-/// Ethernet and outer headers of one server, at the end of a fixed array.
+/// Ethernet and outer headers of one server, at the end of a fixed array, and what the way there asks for.
 ///
 /// They are copied as a whole array, of constant length, into the headroom: a few vector moves, whatever the
 /// encapsulation. What depends on the packet is patched afterwards.
@@ -64,202 +69,211 @@ enum Shim {
 #[repr(C, align(64))]
 pub struct Template {
     bytes: [u8; ROOM],
+    /// Mask of the entropy bits in an IPv4 source.
+    entropy: u32,
+    /// The VIP of the server.
+    vip: VipId,
+    /// The sum over the words of an IPv4 header as prepared, not inverted.
+    sum: u16,
+    /// Longest IP packet that still fits on its way with outer headers, in bytes.
+    most: u16,
+    /// Where packets leave.
+    port: PortId,
     /// Bytes in use, at the end of `bytes`; 0: no outer headers.
     len: u8,
     /// Bytes from the outer IP header to the end.
-    outer_len: u8,
-    outer_v6: bool,
-    shim: Shim,
-    /// The sum over the words of an IPv4 header as prepared, not inverted.
-    sum: u16,
-    /// Mask of the entropy bits in an IPv4 source.
-    entropy: u32,
+    overhead: u8,
+    form: Form,
 }
 
 /// What outer headers take from the packet inside.
 #[derive(Clone, Copy, Debug)]
 pub struct Inner {
-    /// Whether it is IPv6.
-    pub v6: bool,
     /// Length of the IP packet in bytes.
-    pub len: usize,
+    pub len: u16,
     /// DSCP and ECN.
     pub tos: u8,
     /// Bits that are equal for a flow's packets and differ between flows.
     pub entropy: u32,
 }
 
-impl Inner {
-    #[inline]
-    const fn ether_type(&self) -> u16 {
-        if self.v6 { ethernet::ether_type::IPV6 } else { ethernet::ether_type::IPV4 }
-    }
-
-    #[inline]
-    const fn protocol(&self) -> u8 {
-        if self.v6 { protocol::IPV6 } else { protocol::IPV4 }
-    }
-}
-
 impl Template {
     /// No outer headers.
     pub const NONE: Self = Self {
         bytes: [0; ROOM],
-        len: 0,
-        outer_len: 0,
-        outer_v6: false,
-        shim: Shim::Ipip,
-        sum: 0,
         entropy: 0,
+        vip: VipId(0),
+        sum: 0,
+        most: 0,
+        port: PortId(0),
+        len: 0,
+        overhead: 0,
+        form: Form::None,
     };
 
-    /// The headers of a tunnel along `link`; none for encapsulations without outer headers.
+    /// The headers of a tunnel along `link` for packets of a VIP, which is IPv6 or not; none for encapsulations without
+    /// outer headers.
     ///
     /// Over IPv4, DF is set and the id zero: the outer packet is never fragmented and so is atomic
     /// (RFC 6864 §4.1). UDP checksums are zero, over IPv6 as RFC 6935 allows for tunnels.
-    pub fn new(encap: Encap, ends: Ends, link: &Link) -> Self {
-        let mut shim_bytes = Vec::new();
-        let shim = match encap {
+    pub fn new(encap: Encap, ends: Ends, link: &Link, vip: VipId, inner_v6: bool) -> Self {
+        let (ether_type, inner_protocol) = match inner_v6 {
+            false => (ether_type::IPV4, protocol::IPV4),
+            true => (ether_type::IPV6, protocol::IPV6),
+        };
+        let mut shim = Vec::new();
+        let outer_protocol = match encap {
+            Encap::Ipip => inner_protocol,
             Encap::Gre { key } => {
-                shim_bytes.extend([0; gre::HEADER_LEN]);
-                if let Some(key) = key {
-                    shim_bytes[0] = gre::KEY_PRESENT;
-                    shim_bytes.extend(key.to_be_bytes());
-                }
-                Shim::Gre
+                let flags = if key.is_some() { gre::KEY_PRESENT } else { 0 };
+                shim.extend([flags, 0]);
+                shim.extend(ether_type.to_be_bytes());
+                shim.extend(key.iter().flat_map(|key| key.to_be_bytes()));
+                protocol::GRE
             }
-            Encap::Ipip => Shim::Ipip,
             Encap::Gue { variant, port } => {
-                shim_bytes.extend([0; udp::HEADER_LEN]);
-                put16(&mut shim_bytes, 2, port);
+                shim.extend([0; udp::HEADER_LEN]);
+                put16(&mut shim, 2, port);
                 if variant == GueVariant::Header {
-                    shim_bytes.extend([0; GUE_LEN]);
+                    shim.extend([0, inner_protocol, 0, 0]);
                 }
-                Shim::Gue(variant)
+                protocol::UDP
             }
             Encap::L3dsr { .. } | Encap::Nat => return Self::NONE,
         };
-        let protocol = match shim {
-            Shim::Gre => protocol::GRE,
-            Shim::Gue(_) => protocol::UDP,
-            Shim::Ipip => 0, // patched with the family of the packet
-        };
         let (ip, ether_type, entropy) = match ends {
             Ends::V4 { source, entropy, destination } => {
-                (outer_v4(protocol, source, destination), ethernet::ether_type::IPV4, entropy)
+                (outer_v4(outer_protocol, source, destination), ether_type::IPV4, entropy)
             }
             Ends::V6 { source, destination } => {
-                (outer_v6(protocol, source, destination), ethernet::ether_type::IPV6, 0)
+                (outer_v6(outer_protocol, source, destination), ether_type::IPV6, 0)
             }
         };
+        let is_v4 = matches!(ends, Ends::V4 { .. });
         let mut header = vec![0; ethernet::HEADER_LEN];
         ethernet::emit(&mut header, link.destination, link.source, ether_type);
         header.extend(&ip);
-        header.extend(&shim_bytes);
+        header.extend(&shim);
         let mut bytes = [0; ROOM];
         bytes[ROOM - header.len()..].copy_from_slice(&header);
+        let overhead = ip.len() + shim.len();
         Self {
             bytes,
-            len: header.len() as u8,
-            outer_len: (ip.len() + shim_bytes.len()) as u8,
-            outer_v6: matches!(ends, Ends::V6 { .. }),
-            shim,
-            sum: if matches!(ends, Ends::V4 { .. }) { checksum::fold(checksum::add(0, &ip)) } else { 0 },
             entropy,
+            vip,
+            sum: if is_v4 { checksum::fold(checksum::add(0, &ip)) } else { 0 },
+            most: link.mtu.saturating_sub(overhead as u16),
+            port: link.port,
+            len: header.len() as u8,
+            overhead: overhead as u8,
+            form: match (is_v4, outer_protocol) {
+                (true, protocol::UDP) => Form::V4Udp,
+                (true, _) => Form::V4,
+                (false, protocol::UDP) => Form::V6Udp,
+                (false, _) => Form::V6,
+            },
         }
     }
 
+    /// Whether there are no outer headers.
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.form, Form::None)
+    }
+
     /// Length of the headers in bytes, Ethernet included.
-    #[inline]
+    #[inline(always)]
     pub const fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether there are no outer headers.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+    /// The VIP of the server; of no meaning without headers.
+    #[inline(always)]
+    pub const fn vip(&self) -> VipId {
+        self.vip
     }
 
-    /// What the headers add to an IP packet, in bytes.
-    #[inline]
-    pub const fn overhead(&self) -> usize {
-        self.outer_len as usize
+    /// Where packets leave; of no meaning without headers.
+    #[inline(always)]
+    pub const fn port(&self) -> PortId {
+        self.port
+    }
+
+    /// Longest IP packet that still fits on its way behind these headers, in bytes.
+    #[inline(always)]
+    pub const fn most(&self) -> u16 {
+        self.most
     }
 
     /// Bytes that [`Template::write`] needs in front of the packet inside: more than [`Template::len`].
-    #[inline]
+    #[inline(always)]
     pub const fn room(&self) -> usize {
         if self.len() <= SHORT { SHORT } else { ROOM }
     }
 
-    /// Writes the headers over the first [`Template::room`] bytes of `frame`, behind which the packet inside begins,
-    /// and patches what depends on it: length, DSCP and ECN (copied, RFC 6040 §4.1 normal mode), payload type,
-    /// entropy, checksum. The first `room - len` bytes hold nothing of use afterwards.
+    /// Writes the headers over `front`, [`Template::room`] bytes that end where the packet inside begins, and patches
+    /// what depends on it: length, DSCP and ECN (copied, RFC 6040 §4.1 normal mode), entropy, checksum. The
+    /// first `room - len` bytes hold nothing of use afterwards.
     #[inline(always)]
-    pub fn write(&self, frame: &mut [u8], inner: &Inner) {
+    pub fn write(&self, front: &mut [u8], inner: &Inner) {
         // Constant lengths, so that each copy is a few vector moves.
-        let header = if self.len() <= SHORT {
-            let header = &mut frame[..SHORT];
-            header.copy_from_slice(&self.bytes[ROOM - SHORT..]);
-            // What most packets get, at constant places.
-            if self.shim == Shim::Gre && self.overhead() == GRE4 {
-                self.patch_v4(&mut header[SHORT - GRE4..], inner, 0);
-                return put16(header, SHORT - 2, inner.ether_type());
-            }
-            header
+        if let Some(front) = front.first_chunk_mut::<ROOM>() {
+            *front = self.bytes;
+        } else if let (Some(front), Some(bytes)) =
+            (front.first_chunk_mut::<SHORT>(), self.bytes.last_chunk::<SHORT>())
+        {
+            *front = *bytes;
+        }
+        let at = front.len().saturating_sub(usize::from(self.overhead));
+        let outer = &mut front[at..];
+        let total = u16::from(self.overhead) + inner.len;
+        if self.form == Form::V4
+            && let Some(ip) = outer.first_chunk_mut()
+        {
+            self.patch_v4(ip, total, inner);
         } else {
-            let header = &mut frame[..ROOM];
-            header.copy_from_slice(&self.bytes);
-            header
-        };
-        let at = header.len() - self.overhead();
-        self.patch(&mut header[at..], inner);
+            self.patch(outer, total, inner);
+        }
     }
 
     /// Patches what depends on the packet inside an outer IPv4 header.
     #[inline(always)]
-    fn patch_v4(&self, outer: &mut [u8], inner: &Inner, protocol: u8) {
-        let total = (self.overhead() + inner.len) as u16;
-        let sum = u32::from(self.sum) + u32::from(inner.tos) + u32::from(total) + u32::from(protocol);
+    fn patch_v4(&self, ip: &mut [u8; ipv4::HEADER_LEN], total: u16, inner: &Inner) {
+        let sum = u32::from(self.sum) + u32::from(inner.tos) + u32::from(total);
         let source = inner.entropy & self.entropy;
         let sum = sum + (source >> 16) + (source & 0xffff);
-        outer[ipv4::field::TOS] = inner.tos;
-        put16(outer, ipv4::field::TOTAL_LEN, total);
-        put16(outer, ipv4::field::CHECKSUM, !checksum::fold(sum));
+        ip[ipv4::field::TOS] = inner.tos;
+        put16(ip, ipv4::field::TOTAL_LEN, total);
+        put16(ip, ipv4::field::CHECKSUM, !checksum::fold(sum));
+        if self.entropy != 0 {
+            let fixed = u32::from_be_bytes(take(ip, ipv4::field::SOURCE));
+            ip[ipv4::field::SOURCE..ipv4::field::DESTINATION]
+                .copy_from_slice(&(fixed | source).to_be_bytes());
+        }
     }
 
+    /// The same for the other forms.
     #[inline(never)]
-    fn patch(&self, outer: &mut [u8], inner: &Inner) {
-        let protocol = if self.shim == Shim::Ipip { inner.protocol() } else { 0 };
-        let shim_at = if self.outer_v6 {
-            let word = 6 << 28 | u32::from(inner.tos) << 20 | inner.entropy & 0xf_ffff;
-            outer[..4].copy_from_slice(&word.to_be_bytes());
-            put16(outer, ipv6::field::PAYLOAD_LEN, (self.overhead() - ipv6::HEADER_LEN + inner.len) as u16);
-            outer[ipv6::field::NEXT_HEADER] |= protocol;
-            ipv6::HEADER_LEN
-        } else {
-            self.patch_v4(outer, inner, protocol);
-            outer[ipv4::field::PROTOCOL] |= protocol;
-            let source = inner.entropy & self.entropy;
-            if source != 0 {
-                outer[14] |= (source >> 8) as u8;
-                outer[15] |= source as u8;
-                outer[13] |= (source >> 16) as u8;
-                outer[12] |= (source >> 24) as u8;
-            }
-            ipv4::HEADER_LEN
-        };
-        match self.shim {
-            Shim::Ipip => {}
-            Shim::Gre => put16(outer, shim_at + 2, inner.ether_type()),
-            Shim::Gue(variant) => {
-                // Source ports from 49152 on (RFC 8085 §5.1.1: entropy in the ephemeral range).
-                put16(outer, shim_at, 0xc000 | inner.entropy as u16);
-                put16(outer, shim_at + 4, (self.overhead() - shim_at + inner.len) as u16);
-                if variant == GueVariant::Header {
-                    outer[shim_at + udp::HEADER_LEN + 1] = inner.protocol();
+    fn patch(&self, outer: &mut [u8], total: u16, inner: &Inner) {
+        let udp_at = match self.form {
+            Form::V4 | Form::V4Udp => {
+                if let Some(ip) = outer.first_chunk_mut() {
+                    self.patch_v4(ip, total, inner);
                 }
+                ipv4::HEADER_LEN
             }
+            Form::V6 | Form::V6Udp => {
+                let word = 6 << 28 | u32::from(inner.tos) << 20 | inner.entropy & 0xf_ffff;
+                outer[..4].copy_from_slice(&word.to_be_bytes());
+                put16(outer, ipv6::field::PAYLOAD_LEN, total - ipv6::HEADER_LEN as u16);
+                ipv6::HEADER_LEN
+            }
+            Form::None => return,
+        };
+        if matches!(self.form, Form::V4Udp | Form::V6Udp) {
+            // Source ports from 49152 on (RFC 8085 §5.1.1: entropy in the ephemeral range).
+            put16(outer, udp_at, 0xc000 | inner.entropy as u16);
+            put16(outer, udp_at + 4, total - udp_at as u16);
         }
     }
 }
@@ -332,14 +346,16 @@ mod tests {
         ]
     }
 
-    /// The headers as they stand in front of a packet whose bytes are all 0xaa.
-    fn written(encap: Encap, ends: Ends, inner: &Inner) -> Vec<u8> {
-        let template = Template::new(encap, ends, &TEST_LINK);
-        let mut frame = vec![0xaa; template.room() + inner.len];
-        template.write(&mut frame, inner);
-        assert!(frame[template.room()..].iter().all(|&byte| byte == 0xaa), "the packet inside is untouched");
-        frame.drain(..template.room() - template.len());
-        frame
+    fn template(encap: Encap, ends: Ends, inner_v6: bool) -> Template {
+        Template::new(encap, ends, &TEST_LINK, VipId(0), inner_v6)
+    }
+
+    /// The headers as they stand in front of a packet.
+    fn written(encap: Encap, ends: Ends, inner_v6: bool, inner: &Inner) -> Vec<u8> {
+        let template = template(encap, ends, inner_v6);
+        let mut front = vec![0xaa; template.room()];
+        template.write(&mut front, inner);
+        front.split_off(template.room() - template.len())
     }
 
     #[test]
@@ -349,7 +365,7 @@ mod tests {
 
     #[test]
     fn overhead_is_that_of_the_encapsulation() {
-        let overhead = |encap, ends| Template::new(encap, ends, &TEST_LINK).overhead();
+        let overhead = |encap, ends| TEST_LINK.mtu - template(encap, ends, false).most();
         assert_eq!(
             encaps().into_iter().map(|encap| overhead(encap, V4)).collect::<Vec<_>>(),
             [24, 28, 20, 32, 28]
@@ -358,22 +374,25 @@ mod tests {
             encaps().into_iter().map(|encap| overhead(encap, v6())).collect::<Vec<_>>(),
             [44, 48, 40, 52, 48]
         );
-        assert!(Template::new(Encap::Nat, V4, &TEST_LINK).is_empty());
+        assert!(template(Encap::Nat, V4, false).is_empty());
     }
 
     #[test]
     fn gue_names_the_family_or_leaves_it_to_the_packet() {
-        let inner = Inner { v6: true, len: 60, tos: 0, entropy: 0x1234 };
-        let frame = written(Encap::Gue { variant: GueVariant::Header, port: 6080 }, V4, &inner);
+        let inner = Inner { len: 60, tos: 0, entropy: 0x1234 };
+        let frame = written(Encap::Gue { variant: GueVariant::Header, port: 6080 }, V4, true, &inner);
         assert_eq!(frame[34..46], [0xd2, 0x34, 0x17, 0xc0, 0, 72, 0, 0, 0, 41, 0, 0]);
-        let frame = written(Encap::Gue { variant: GueVariant::Direct, port: 6080 }, v6(), &inner);
+        let frame = written(Encap::Gue { variant: GueVariant::Direct, port: 6080 }, v6(), true, &inner);
         assert_eq!(frame[54..62], [0xd2, 0x34, 0x17, 0xc0, 0, 68, 0, 0]);
     }
 
     #[test]
     fn gre_key_is_announced() {
-        let inner = Inner { v6: false, len: 60, tos: 0, entropy: 0 };
-        assert_eq!(written(Encap::Gre { key: Some(42) }, V4, &inner)[34..42], [0x20, 0, 8, 0, 0, 0, 0, 42]);
+        let inner = Inner { len: 60, tos: 0, entropy: 0 };
+        assert_eq!(
+            written(Encap::Gre { key: Some(42) }, V4, false, &inner)[34..42],
+            [0x20, 0, 8, 0, 0, 0, 0, 42]
+        );
     }
 
     #[test]
@@ -383,8 +402,8 @@ mod tests {
             entropy: 0xffff,
             destination: Ipv4Addr::new(198, 51, 100, 11),
         };
-        let inner = Inner { v6: false, len: 60, tos: 0, entropy: 0xdead_beef };
-        let frame = written(Encap::Ipip, ends, &inner);
+        let inner = Inner { len: 60, tos: 0, entropy: 0xdead_beef };
+        let frame = written(Encap::Ipip, ends, false, &inner);
         assert_eq!(Ipv4::parse(&frame[14..], 80).unwrap().source(), Ipv4Addr::new(172, 16, 0xbe, 0xef));
         assert_eq!(checksum::of(&frame[14..34]), 0);
     }
@@ -395,13 +414,14 @@ mod tests {
             encap in prop::sample::select(encaps()),
             over_v6 in any::<bool>(),
             v6_inside in any::<bool>(),
-            len in 20usize..65_000,
+            len in 20u16..65_000,
             tos in any::<u8>(),
             entropy in any::<u32>(),
         ) {
             let ends = if over_v6 { v6() } else { V4 };
-            let inner = Inner { v6: v6_inside, len, tos, entropy };
-            let frame = written(encap, ends, &inner);
+            let inner = Inner { len, tos, entropy };
+            let mut frame = written(encap, ends, v6_inside, &inner);
+            frame.resize(frame.len() + usize::from(len), 0);
             let outer = &frame[ethernet::HEADER_LEN..];
             let (total, outer_tos, next) = if over_v6 {
                 let ip = ipv6::Ipv6::parse(outer, outer.len()).unwrap();

@@ -7,6 +7,7 @@ use ipc::id::{ServerId, VipId};
 use super::{
     encap::Encap,
     exact::{Exact, Key},
+    flow::{Addresses, FlowKey},
     select::{Load, Selector},
 };
 
@@ -104,20 +105,29 @@ impl VipLookup {
         Key4((address as u64) << 32 | word as u64)
     }
 
+    /// The VIP that a packet with this five-tuple is for.
+    #[inline]
+    pub fn find<A: Addresses>(&self, key: &FlowKey<A>) -> Option<VipId> {
+        match key.destination() {
+            IpAddr::V4(address) => self.v4(address.to_bits(), key.protocol, key.destination_port()),
+            IpAddr::V6(address) => self.v6(address.to_bits(), key.protocol, key.destination_port()),
+        }
+    }
+
     /// The VIP for a destination; `address` and `port` in host order.
     #[inline]
     pub fn v4(&self, address: u32, protocol: u8, port: u16) -> Option<VipId> {
-        self.find(|word| self.v4.get(Self::key4(address, word)), protocol, port)
+        self.by_port(|word| self.v4.get(Self::key4(address, word)), protocol, port)
     }
 
     /// The VIP for a destination; `address` and `port` in host order.
     #[inline]
     pub fn v6(&self, address: u128, protocol: u8, port: u16) -> Option<VipId> {
-        self.find(|word| self.v6.get(Key6(address, word)), protocol, port)
+        self.by_port(|word| self.v6.get(Key6(address, word)), protocol, port)
     }
 
     #[inline(always)]
-    fn find(&self, get: impl Fn(u32) -> Option<u32>, protocol: u8, port: u16) -> Option<VipId> {
+    fn by_port(&self, get: impl Fn(u32) -> Option<u32>, protocol: u8, port: u16) -> Option<VipId> {
         if port != 0
             && let Some(vip) = get(ports_word(port, protocol))
         {

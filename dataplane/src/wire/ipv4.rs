@@ -13,6 +13,8 @@ pub mod field {
     pub const TOS: usize = 1;
     /// Total length.
     pub const TOTAL_LEN: usize = 2;
+    /// Fragment flags and place.
+    pub const FRAGMENT: usize = 6;
     /// Time to live.
     pub const TTL: usize = 8;
     /// Protocol of the payload.

@@ -300,12 +300,52 @@ impl Packet for Mbuf {
         }
     }
 
+    #[inline(always)]
+    fn replace_front(
+        &mut self,
+        strip: usize,
+        front: usize,
+        keep: usize,
+        room: usize,
+    ) -> Result<&mut [u8], NoRoom> {
+        let (data_len, pkt_len) = (usize::from(self.data_len()), self.pkt_len());
+        let rest = usize::from(self.data_off()) + strip;
+        if rest < room {
+            return Err(NoRoom);
+        }
+        let is_whole = data_len == pkt_len as usize;
+        assert!(front <= room && strip + if is_whole { keep } else { 0 } <= data_len);
+        // All fit in 16 bits: they lie within the buffer, whose length is a 16-bit number.
+        if is_whole {
+            self.set_extent((rest - front) as u16, (front + keep) as u16, (front + keep) as u32);
+        } else {
+            let data_len = (data_len - strip + front) as u16;
+            self.set_extent((rest - front) as u16, data_len, pkt_len - strip as u32 + front as u32);
+        }
+        // SAFETY: - `room` bytes before `rest`, which lies in the buffer as the first segment has `strip` bytes, are
+        //           in the buffer too;
+        //         - it is initialised memory, ours with the mbuf, and `self` is borrowed alone.
+        unsafe {
+            let buffer = (*self.raw()).buf_addr.cast::<u8>();
+            Ok(std::slice::from_raw_parts_mut(buffer.add(rest - room), room))
+        }
+    }
+
     #[inline]
     fn rx_checksum(&self) -> RxChecksum {
         // SAFETY: the mbuf is ours; the packet type is a plain number.
         let (flags, packet_type) =
             unsafe { ((*self.raw()).ol_flags, received!(self.raw(), __bindgen_anon_1).packet_type) };
         rx_checksum(flags, packet_type)
+    }
+
+    #[inline(always)]
+    fn has_bad_checksum(&self) -> bool {
+        const BAD: u64 = (sys::RTE_MBUF_F_RX_IP_CKSUM_BAD | sys::RTE_MBUF_F_RX_L4_CKSUM_BAD) as u64;
+        // SAFETY: the mbuf is ours.
+        let flags = unsafe { (*self.raw()).ol_flags };
+        // The marks of "bad" are part of "none" as well.
+        flags & BAD != 0 && self.rx_checksum() == RxChecksum::Bad
     }
 
     #[inline]

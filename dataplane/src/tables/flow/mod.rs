@@ -4,7 +4,7 @@
 //! of twelve tags and indices; a hash has two buckets, and the second is looked at only while the first
 //! says that it overflowed. Entries hold the full five-tuple, which is always compared.
 //!
-//! Memory per flow of capacity: 32 bytes of entry and 8 to 16 of bucket for IPv4, 56 and 8 to 16 for IPv6.
+//! Memory per flow of capacity: 32 bytes of entry and 8 to 16 of bucket for IPv4, 64 and 8 to 16 for IPv6.
 //! `docs/design/flow-table.md` has the invariants.
 
 mod bucket;
@@ -14,10 +14,7 @@ use std::{io, time::Duration};
 
 use ipc::id::ServerId;
 
-use self::{
-    bucket::Bucket,
-    entry::{DISPLACED, NO_PEER},
-};
+use self::{bucket::Bucket, entry::NO_PEER};
 pub use self::{
     bucket::LANES,
     entry::{Addresses, Entry, EntryId, FlowKey, State},
@@ -54,7 +51,7 @@ pub struct Full;
 
 /// A flow that was just entered, and the one that had to go for it.
 #[derive(Clone, Copy, Debug)]
-pub struct Inserted<A> {
+pub struct Inserted<A: Addresses> {
     /// The new entry.
     pub id: EntryId,
     /// What was evicted; its peer, if it has one, is still there.
@@ -63,7 +60,7 @@ pub struct Inserted<A> {
 
 /// The flows of one lcore and one address family.
 #[derive(Debug)]
-pub struct FlowTable<A> {
+pub struct FlowTable<A: Addresses> {
     buckets: HugeArray<Bucket>,
     entries: HugeArray<Entry<A>>,
     hash_key: HashKey,
@@ -130,25 +127,34 @@ impl<A: Addresses> FlowTable<A> {
     }
 
     /// Asks the cache for the bucket of `hash`.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch_bucket(&self, hash: u64) {
         prefetch(&self.buckets[self.home(hash)]);
     }
 
-    /// Asks the cache for the entry that `hash` most likely means, and says which it is.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64) -> Option<EntryId> {
+    /// Asks the cache for the entry that `hash` most likely means, and says which it is. There may be none of that
+    /// number: only [`FlowTable::goes_on`] takes it.
+    #[inline(always)]
+    pub fn prefetch_entry(&self, hash: u64) -> EntryId {
         let bucket = &self.buckets[self.home(hash)];
-        let id = bucket.entry(bucket.matching(Self::tag(hash)).next()?);
-        prefetch(self.entries.get(id as usize)?);
-        Some(EntryId(id))
+        let Some(lane) = bucket.matching(Self::tag(hash)).next() else { return EntryId(NO_PEER) };
+        let id = bucket.entry(lane);
+        if let Some(entry) = self.entries.get(id as usize) {
+            prefetch(entry);
+        }
+        EntryId(id)
     }
 
-    /// The entry that was guessed, if it is the one of `key` now. `None` says nothing: [`FlowTable::find`] knows.
+    /// The server of a flow that goes on: if `guess` is its entry and the packet changes nothing about it
+    /// ([`Entry::goes_on`]), which is then noted as seen. `None` says nothing: [`FlowTable::find`] knows.
     #[inline(always)]
-    pub fn confirm(&mut self, guess: Option<EntryId>, key: &FlowKey<A>) -> Option<&mut Entry<A>> {
-        let entry = self.entries.get_mut(guess?.0 as usize)?;
-        (entry.is(key) && entry.state() != State::Free).then_some(entry)
+    pub fn goes_on(&mut self, guess: EntryId, addresses: &A, word: u64, now: Tick) -> Option<ServerId> {
+        let entry = self.entries.get_mut(guess.0 as usize)?;
+        if !entry.goes_on(addresses, word) {
+            return None;
+        }
+        entry.touch(now);
+        Some(entry.server())
     }
 
     /// The entry of `key`, whose hash is `hash`.
@@ -213,7 +219,7 @@ impl<A: Addresses> FlowTable<A> {
         let entry = &mut self.entries[id as usize];
         *entry = Entry::new(key, server, state, now);
         if bucket != home {
-            entry.flags |= DISPLACED;
+            entry.displace();
             self.buckets[home].overflow += 1;
         }
         self.buckets[bucket].fill(lane, tag, id);
@@ -288,8 +294,8 @@ impl<A: Addresses> FlowTable<A> {
                 self.buckets[target].fill(vacant, tag, id);
                 self.buckets[home].clear(lane);
                 let entry = &mut self.entries[id as usize];
-                entry.flags ^= DISPLACED;
-                if entry.flags & DISPLACED != 0 {
+                entry.displace();
+                if entry.is_displaced() {
                     self.buckets[home].overflow += 1;
                 } else {
                     self.buckets[target].overflow -= 1;
@@ -323,7 +329,7 @@ impl<A: Addresses> FlowTable<A> {
         let (id, tag) = (self.buckets[bucket].entry(lane), self.buckets[bucket].tag(lane));
         self.buckets[bucket].clear(lane);
         let entry = self.entries[id as usize];
-        if entry.flags & DISPLACED != 0 {
+        if entry.is_displaced() {
             let home = self.other(bucket, tag);
             self.buckets[home].overflow -= 1;
         }

@@ -26,8 +26,8 @@ impl Identity {
             IpAddr::V6(address) => address,
         };
         let bits = address.to_bits();
-        let port = self.port.map_or(0, |port| 1 << 16 | u32::from(port));
-        IDENTITIES.v6([(bits >> 64) as u64, bits as u64, purpose, 0], port, 0)
+        let port = self.port.map_or(0, |port| 1 << 16 | u64::from(port));
+        IDENTITIES.v6([(bits >> 64) as u64, bits as u64, purpose, 0], port)
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
         let members = Members::new(&candidates);
         let mut wins = [0u32; 5];
         for flow in 0..50_000u64 {
-            let hash = HashKey::default().v4(flow, 80, 6);
+            let hash = HashKey::default().v4(flow, 80);
             let winner = members.iter().max_by_key(|member| member.rank(hash)).unwrap();
             wins[winner.server.index()] += 1;
         }

@@ -47,7 +47,7 @@ fn selector(rule: Select, weights: &[f64]) -> Selector {
 }
 
 fn hash(flow: u64) -> u64 {
-    HashKey::default().v4(flow, 80, 6)
+    HashKey::default().v4(flow, 80)
 }
 
 #[test]

@@ -1,0 +1,189 @@
+//! One packet, from its headers to its verdict.
+//!
+//! This is how every packet is treated, told in order. [`process_burst`](super::process_burst) takes a short cut
+//! for plain packets of flows that go on, with the same outcome.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+use ipc::id::{PortId, ServerId};
+
+use super::{
+    Notice,
+    counters::{Counters, Traffic},
+    icmp::{self, Allowance, Complaint},
+    parse::{Flow, Key, Parsed, parse},
+    resolve,
+    rewrite::{self, End, NewEnd},
+    track::{Arrival, Flows, Way},
+    verdict::{DropReason, Verdict},
+};
+use crate::{
+    ports::{BURST, Packet},
+    tables::{
+        Tables,
+        encap::Encap,
+        server::{Hop, Server},
+    },
+    time::Tick,
+    wire::Mac,
+};
+
+/// Where and when packets are treated, and what with.
+pub struct Desk<'a> {
+    /// The port they came from.
+    pub port: PortId,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// The time.
+    pub now: Tick,
+    pub tables: &'a Tables,
+    pub flows: &'a mut Flows,
+    pub counters: &'a Counters,
+    /// How many ICMP errors may be sent still.
+    pub allowance: &'a mut Allowance,
+    /// News for the control thread.
+    pub notices: &'a mut ArrayVec<Notice, BURST>,
+}
+
+impl Desk<'_> {
+    /// Decides on a packet and rewrites it if it goes on.
+    #[inline(never)]
+    pub fn decide<P: Packet>(&mut self, packet: &mut P) -> Verdict {
+        let mut flow = Flow::default();
+        let (verdict, notice) = match parse(packet, self.mac, &mut flow) {
+            Ok(Parsed::Flow) => return self.forward(packet, &flow),
+            Ok(Parsed::Icmp) => return self.icmp(packet, &flow),
+            Ok(Parsed::Arp) => resolve::arp(packet, self.port, self.tables),
+            Ok(Parsed::Ndp) => resolve::ndp(packet, self.port, self.tables),
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        if let Some(notice) = notice {
+            self.tell(notice);
+        }
+        verdict
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        let _ = self.notices.try_push(notice); // what does not fit will be news again
+    }
+
+    /// A packet of some flow: to its server, or back to its client.
+    fn forward<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Verdict {
+        let Self { now, tables, counters, .. } = *self;
+        let (hash, way) = match flow.key() {
+            Key::V4(key) => {
+                let hash = key.hash(tables.hash_key);
+                let arrival = Arrival { key, hash, tcp: flow.tcp, now };
+                (hash, arrival.way(&mut self.flows.v4, tables, counters))
+            }
+            Key::V6(key) => {
+                let hash = key.hash(tables.hash_key);
+                let arrival = Arrival { key, hash, tcp: flow.tcp, now };
+                (hash, arrival.way(&mut self.flows.v6, tables, counters))
+            }
+        };
+        match way {
+            Ok(Way::Server(server)) => self.send_to_server(packet, flow, hash, server),
+            Ok(Way::Client(vip, port)) => self.send_to_client(packet, flow, vip, port),
+            Ok(Way::Nowhere) if tables.answers_for(self.port, flow.destination()) => {
+                Verdict::Drop(DropReason::ForHost)
+            }
+            Ok(Way::Nowhere) => Verdict::Drop(DropReason::NotAVip),
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    fn send_to_server<P: Packet>(&mut self, packet: &mut P, flow: &Flow, hash: u64, id: ServerId) -> Verdict {
+        let Some(server) = self.tables.server(id) else { return Verdict::Drop(DropReason::NoServer) };
+        let bytes = packet.len() as u64;
+        let verdict = self.rewrite(packet, flow, hash, id, server);
+        if let Verdict::Forward(_) = verdict {
+            self.counters.vip(server.vip).add(Traffic { packets: 1, bytes });
+            self.counters.server(id).add(Traffic { packets: 1, bytes });
+        }
+        verdict
+    }
+
+    /// Makes a packet one to `server`, or an error to its sender.
+    fn rewrite<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        flow: &Flow,
+        hash: u64,
+        id: ServerId,
+        server: &Server,
+    ) -> Verdict {
+        let link = match &server.hop {
+            Hop::Link(link) => link,
+            hop => return self.no_link(*hop),
+        };
+        if server.encap.is_tunnel() {
+            let (template, inner) = (self.tables.template(id), flow.inner(hash));
+            if template.is_empty() {
+                return Verdict::Drop(DropReason::NoServer); // its server is down, and no other one is up
+            }
+            if inner.len > template.most() {
+                return self.complain(packet, flow, DropReason::TooBig, template.most());
+            }
+            return rewrite::tunnel(packet, &inner, template);
+        }
+        let dscp = if let Encap::L3dsr { dscp } = server.encap { Some(dscp) } else { None };
+        let new = NewEnd { end: End::Destination, address: server.address, port: server.port, dscp };
+        match rewrite::readdress(packet, flow, &new, link) {
+            Verdict::Drop(reason) => self.complain(packet, flow, reason, link.mtu),
+            verdict => verdict,
+        }
+    }
+
+    /// Translates a server's reply back: its source becomes what the client has sent to.
+    fn send_to_client<P: Packet>(&mut self, packet: &mut P, flow: &Flow, vip: IpAddr, port: u16) -> Verdict {
+        let link = match self.tables.hop(flow.destination()) {
+            Hop::Link(link) => link,
+            hop => return self.no_link(hop),
+        };
+        let new = NewEnd { end: End::Source, address: vip, port: Some(port), dscp: None };
+        match rewrite::readdress(packet, flow, &new, &link) {
+            Verdict::Drop(reason) => self.complain(packet, flow, reason, link.mtu),
+            verdict => verdict,
+        }
+    }
+
+    /// What happens to a packet whose next hop is not resolved.
+    fn no_link(&mut self, hop: Hop) -> Verdict {
+        match hop {
+            Hop::Unresolved(next) => {
+                self.tell(Notice::Wanted(next));
+                Verdict::Wait
+            }
+            _ => Verdict::Drop(DropReason::NoRoute),
+        }
+    }
+
+    /// Drops a packet, or turns it into the ICMP error that its sender should get; `mtu`: the largest IP packet that
+    /// fits on its way.
+    #[cold]
+    fn complain<P: Packet>(&mut self, packet: &mut P, flow: &Flow, reason: DropReason, mtu: u16) -> Verdict {
+        let complaint = match reason {
+            DropReason::TooBig => Complaint::TooBig(mtu),
+            DropReason::TtlExpired => Complaint::TimeExceeded,
+            _ => return Verdict::Drop(reason),
+        };
+        let error = icmp::complain(packet, flow, complaint, self.mac, self.allowance, self.now);
+        error.unwrap_or(Verdict::Drop(reason))
+    }
+
+    /// An ICMP message: an echo request for us, an error about a packet of a server, or nothing of ours.
+    fn icmp<P: Packet>(&self, packet: &mut P, flow: &Flow) -> Verdict {
+        let ours = self.tables.answers_for(self.port, flow.destination());
+        if ours && let Some(verdict) = icmp::echo(packet, flow, self.mac) {
+            return verdict;
+        }
+        let steered = match flow.key() {
+            Key::V4(_) => icmp::steer(packet, flow, &self.flows.v4, self.tables),
+            Key::V6(_) => icmp::steer(packet, flow, &self.flows.v6, self.tables),
+        };
+        let reason = if ours { DropReason::ForHost } else { DropReason::NotAVip };
+        steered.unwrap_or(Verdict::Drop(reason))
+    }
+}
