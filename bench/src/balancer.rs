@@ -151,7 +151,7 @@ fn spec(encap: Encap, servers: u16) -> Spec {
         }],
         vips: vec![VipSpec {
             service: Service {
-                address: IpAddr::from(VIP),
+                network: IpAddr::from(VIP).into(),
                 protocol: Some(protocol::TCP),
                 port: Some(VIP_PORT),
             },

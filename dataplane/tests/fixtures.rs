@@ -513,3 +513,106 @@ fn icmp_error_goes_to_the_server_of_the_quoted_flow() {
         icmp(Ip { ttl: 63, ..Ip::new(router, "198.51.100.15", 0) }, 3, 4, [0, 0, 5, 0], &inner[..28]);
     assert_eq!(rig.send(0, &from_client(&error)), to_server(15, &expected));
 }
+
+/// VIPs of both families whose addresses are whole prefixes.
+fn prefix_rig() -> Rig {
+    Rig::new(vec![
+        vip(service("203.0.113.16/28", 6, 80), GRE, vec![server("198.51.100.11", None, 1.0)]),
+        vip(service("203.0.113.16/28", 6, 8000), Encap::Nat, vec![server("198.51.100.12", Some(8080), 1.0)]),
+        vip(service("203.0.113.24", 6, 80), GRE, vec![server("198.51.100.13", None, 1.0)]),
+        vip(service("2001:db8:5:1::/64", 6, 80), Encap::Ipip, vec![server("2001:db8:1::14", None, 1.0)]),
+        vip(
+            service("2001:db8:5:1::/64", 17, 53),
+            Encap::Nat,
+            vec![server("2001:db8:1::15", Some(5353), 1.0)],
+        ),
+    ])
+}
+
+#[test]
+fn every_address_of_a_prefix_is_served_and_the_longest_prefix_wins() {
+    let mut rig = prefix_rig();
+    for (address, last) in [("203.0.113.16", 11), ("203.0.113.24", 13), ("203.0.113.31", 11)] {
+        let ip = v4(address).tcp(1000, 80, SYN, b"");
+        let outer = gre(&format!("198.51.100.{last}"), 0, DF, &ip);
+        assert_eq!(rig.send(0, &from_client(&ip)), to_server(last, &outer));
+    }
+    for address in ["2001:db8:5:1::", "2001:db8:5:1:ffff:ffff:ffff:ffff"] {
+        assert_eq!(rig.server_of(&from_client(&v6(address).tcp(1000, 80, SYN, b""))), Some(14));
+    }
+    for (address, reason) in [("203.0.113.32", NotAVip), ("203.0.113.15", NotAVip), ("203.0.113.17", ForHost)]
+    {
+        let sent = rig.send(0, &from_client(&v4(address).tcp(1000, 9999, SYN, b"")));
+        assert_eq!(sent, Outcome::Dropped(reason), "{address}");
+    }
+}
+
+#[test]
+fn reply_gets_back_the_address_of_the_prefix_that_its_client_used() {
+    let mut rig = prefix_rig();
+    for (sport, address) in [(1000, "203.0.113.16"), (1001, "203.0.113.27")] {
+        let there = from_client(&v4(address).tcp(sport, 8000, SYN, b""));
+        let expected = Ip { ttl: 63, ..v4("198.51.100.12") }.tcp(sport, 8080, SYN, b"");
+        assert_eq!(rig.send(0, &there), to_server(12, &expected));
+        let server = Ip::new("198.51.100.12", "203.0.113.77", 6);
+        let back = frame(SERVER_NET_MAC, server_mac(12), &server.tcp(8080, sport, SYN | ACK, b""));
+        let seen = Ip { ttl: 63, ..Ip::new(address, "203.0.113.77", 6) }.tcp(8000, sport, SYN | ACK, b"");
+        assert_eq!(rig.send(1, &back), Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &seen)));
+    }
+    let address = "2001:db8:5:1::beef";
+    rig.send(0, &from_client(&v6(address).udp(1000, 53, b"query", true)));
+    let server = Ip::new("2001:db8:1::15", "2001:db8:7::77", 17);
+    let back = frame(SERVER_NET_MAC, server_mac(15), &server.udp(5353, 1000, b"answer", true));
+    let seen = Ip { ttl: 63, ..Ip::new(address, "2001:db8:7::77", 17) }.udp(53, 1000, b"answer", true);
+    assert_eq!(rig.send(1, &back), Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &seen)));
+}
+
+#[test]
+fn arp_ndp_and_echo_are_answered_for_every_address_of_a_prefix() {
+    let client = (CLIENT_MAC, [192, 0, 2, 9]);
+    for last in [16, 20, 31] {
+        let address = [203, 0, 113, last];
+        let request =
+            ethernet(Mac::BROADCAST, CLIENT_MAC, 0x0806, &arp(1, client, (Mac::default(), address)));
+        let reply = ethernet(CLIENT_MAC, LAN_MAC, 0x0806, &arp(2, (LAN_MAC, address), client));
+        assert_eq!(prefix_rig().send(0, &request), Outcome::Out(0, reply));
+    }
+    let outside = arp(1, client, (Mac::default(), [203, 0, 113, 32]));
+    let sent = prefix_rig().send(0, &ethernet(Mac::BROADCAST, CLIENT_MAC, 0x0806, &outside));
+    assert_eq!(sent, Outcome::Dropped(OtherNeighbor));
+
+    let target: std::net::Ipv6Addr = "2001:db8:5:1::2".parse().unwrap();
+    let head = |kind: u8, flags: u8| [&[kind, 0, 0, 0, flags, 0, 0, 0][..], &target.octets()].concat();
+    let advertisement = [head(136, 0xe0), vec![2, 1], LAN_MAC.0.to_vec()].concat();
+    let answer = ndp(CLIENT_MAC, LAN_MAC, ("2001:db8:5:1::2", "2001:db8::9"), advertisement);
+    let solicitation = [head(135, 0), vec![1, 1], CLIENT_MAC.0.to_vec()].concat();
+    let group = Mac([0x33, 0x33, 0xff, 0, 0, 2]);
+    let question = ndp(group, CLIENT_MAC, ("2001:db8::9", "ff02::1:ff00:2"), solicitation);
+    assert_eq!(prefix_rig().send(0, &question), Outcome::Out(0, answer));
+
+    for (client, address, request, reply) in
+        [("203.0.113.77", "203.0.113.31", 8, 0), ("2001:db8:7::77", "2001:db8:5:1::f00d", 128, 129)]
+    {
+        let ping = icmp(Ip::new(client, address, 0), request, 0, [0, 7, 0, 1], b"hello");
+        let pong = icmp(Ip::new(address, client, 0), reply, 0, [0, 7, 0, 1], b"hello");
+        let sent = prefix_rig().send(0, &from_client(&ping));
+        assert_eq!(sent, Outcome::Out(0, frame(CLIENT_MAC, LAN_MAC, &pong)));
+    }
+}
+
+#[test]
+fn icmp_error_about_an_address_of_a_prefix_goes_to_its_server() {
+    let (router, address) = ("203.0.113.254", "203.0.113.27");
+    let mut rig = prefix_rig();
+    rig.send(0, &from_client(&v4(address).tcp(1000, 80, SYN, b"")));
+    let quoted = Ip::new(address, "203.0.113.77", 6).tcp(80, 1000, ACK, b"a page");
+    let error = icmp(Ip::new(router, address, 0), 3, 4, [0, 0, 5, 0], &quoted[..28]);
+    assert_eq!(rig.send(0, &from_client(&error)), to_server(11, &gre("198.51.100.11", 0, DF, &error)));
+    rig.send(0, &from_client(&v4(address).tcp(1000, 8000, SYN, b"")));
+    let quoted = Ip::new(address, "203.0.113.77", 6).tcp(8000, 1000, ACK, b"a page");
+    let error = icmp(Ip::new(router, address, 0), 3, 4, [0, 0, 5, 0], &quoted[..28]);
+    let mut inner = Ip::new("198.51.100.12", "203.0.113.77", 6).tcp(8080, 1000, ACK, b"a page");
+    inner[24..28].copy_from_slice(&quoted[24..28]);
+    let to = Ip { ttl: 63, ..Ip::new(router, "198.51.100.12", 0) };
+    assert_eq!(rig.send(0, &from_client(&error)), to_server(12, &icmp(to, 3, 4, [0, 0, 5, 0], &inner[..28])));
+}

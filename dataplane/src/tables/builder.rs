@@ -182,7 +182,7 @@ impl Builder {
         Ok(Tables {
             generation: Generation(self.generation),
             lookup: VipLookup::new(&services),
-            vip_addresses: services.iter().map(|(service, _)| service.address).collect(),
+            vip_addresses: services.iter().map(|(service, _)| (service.network, ())).collect(),
             vips: vips.into_boxed_slice(),
             nat: servers.iter().flatten().any(|server| server.encap == Encap::Nat),
             servers: servers.into_boxed_slice(),
@@ -249,7 +249,7 @@ fn prepare(key: &ServerKey, vip: VipId, state: ServerState, hop: Hop, source: &T
 fn template(server: &Server, key: &ServerKey, source: &TunnelSource) -> Template {
     match (server.hop, Ends::new(server.encap, server.address, source)) {
         (Hop::Link(link), Some(ends)) if server.is_up() => {
-            Template::new(server.encap, ends, &link, server.vip, key.service.address.is_ipv6())
+            Template::new(server.encap, ends, &link, server.vip, key.service.network.addr().is_ipv6())
         }
         _ => Template::NONE,
     }
@@ -282,7 +282,7 @@ mod tests {
             }],
             vips: vec![VipSpec {
                 service: Service {
-                    address: "203.0.113.10".parse().unwrap(),
+                    network: "203.0.113.10/32".parse().unwrap(),
                     protocol: Some(6),
                     port: Some(80),
                 },

@@ -11,6 +11,8 @@ pub mod flow;
 pub mod hash;
 pub mod huge;
 pub mod neighbor;
+pub mod network_map;
+mod prefix;
 pub mod route;
 pub mod select;
 pub mod server;
@@ -18,7 +20,7 @@ pub mod spec;
 pub mod template;
 pub mod vip;
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 
 pub use builder::Builder;
 use ipc::id::{Generation, PortId, ServerId, VipId};
@@ -27,6 +29,7 @@ use self::{
     flow::Timeouts,
     hash::HashKey,
     neighbor::Neighbors,
+    network_map::NetworkMap,
     route::{NextHop, Routes},
     server::{Hop, Link, Server},
     template::Template,
@@ -54,8 +57,8 @@ pub struct Tables {
     pub generation: Generation,
     /// Finds the VIP of a packet.
     pub lookup: VipLookup,
-    /// Every VIP's address.
-    pub vip_addresses: HashSet<IpAddr>,
+    /// Every VIP's addresses.
+    pub vip_addresses: NetworkMap<()>,
     /// All VIPs, by [`VipId`].
     pub vips: Box<[Option<Vip>]>,
     /// All server slots, by [`ServerId`]; `None`: not in use.
@@ -106,7 +109,7 @@ impl Tables {
 
     /// Whether `address` is one that we answer for on `port`: the port's own, or a VIP's.
     pub fn answers_for(&self, port: PortId, address: IpAddr) -> bool {
-        self.ports[port.index()].addresses.contains(&address) || self.vip_addresses.contains(&address)
+        self.ports[port.index()].addresses.contains(&address) || self.vip_addresses.get(address).is_some()
     }
 
     /// The way towards `destination`.

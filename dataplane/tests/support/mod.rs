@@ -156,8 +156,10 @@ pub const ACK: u8 = 0x10;
 pub const FIN: u8 = 0x01;
 pub const RST: u8 = 0x04;
 
+/// `address` is one address or a prefix.
 pub fn service(address: &str, protocol: u8, port: u16) -> Service {
-    Service { address: address.parse().unwrap(), protocol: Some(protocol), port: Some(port) }
+    let network = address.parse().unwrap_or_else(|_| address.parse::<IpAddr>().unwrap().into());
+    Service { network, protocol: Some(protocol), port: Some(port) }
 }
 
 pub fn server(address: &str, port: Option<u16>, weight: f64) -> ServerSpec {

@@ -50,7 +50,7 @@ pub fn service(vip: &Vip) -> Service {
         Protocol::Udp => Some(protocol::UDP),
         Protocol::Any => None,
     };
-    Service { address: vip.address, protocol, port: vip.port }
+    Service { network: vip.network, protocol, port: vip.port }
 }
 
 /// How the packets of a VIP travel on.

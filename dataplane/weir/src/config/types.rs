@@ -10,6 +10,8 @@ use std::time::Duration;
 use dataplane::wire::Mac;
 use ipnet::{IpNet, Ipv4Net};
 
+use super::values::show_network;
+
 /// One whole configuration file, with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -107,9 +109,9 @@ pub struct FlowTable {
 pub struct Vip {
     /// Its name in logs, metrics and commands; unique.
     pub name: String,
-    /// The address that clients use.
-    pub address: IpAddr,
-    /// Which packets to this address belong to the VIP.
+    /// The addresses that clients use: one, or every address of a prefix.
+    pub network: IpNet,
+    /// Which packets to these addresses belong to the VIP.
     pub protocol: Protocol,
     /// The destination port; `None`: every port. Never set with [`Protocol::Any`].
     pub port: Option<u16>,
@@ -283,10 +285,12 @@ impl Config {
 
 impl Vip {
     /// The name of a VIP that was given none: `203.0.113.10:80/tcp`, or `203.0.113.10/tcp` for every port.
-    pub fn default_name(address: IpAddr, port: Option<u16>, protocol: Protocol) -> String {
+    pub fn default_name(network: IpNet, port: Option<u16>, protocol: Protocol) -> String {
+        let addresses = show_network(network);
         match port {
-            Some(port) => format!("{}/{protocol}", SocketAddr::new(address, port)),
-            None => format!("{address}/{protocol}"),
+            Some(port) if network.addr().is_ipv6() => format!("[{addresses}]:{port}/{protocol}"),
+            Some(port) => format!("{addresses}:{port}/{protocol}"),
+            None => format!("{addresses}/{protocol}"),
         }
     }
 }

@@ -186,15 +186,41 @@ pub(super) fn v4_network(text: &str) -> Result<Ipv4Net, Wrong> {
     }
 }
 
-/// The address of a VIP; prefixes come in a later version.
-pub(super) fn vip_address(text: &str) -> Result<IpAddr, Wrong> {
-    match text.parse::<IpNet>() {
-        Ok(net) if net.prefix_len() < net.max_prefix_len() => wrong(
-            format!("a prefix as VIP ({text:?}) is not in this version"),
-            format!("write one [[vip]] for each address, like address = \"{}\"", net.addr()),
-        ),
-        _ => host_address(text),
+/// Shortest prefix of a VIP, by family: what is larger is a mistake rather than a service.
+const SHORTEST_VIP_PREFIX: [u8; 2] = [8, 16];
+
+/// The addresses of a VIP: one, or a prefix.
+pub(super) fn vip_network(text: &str) -> Result<IpNet, Wrong> {
+    let Ok(network) = text.parse::<IpNet>() else { return host_address(text).map(IpNet::from) };
+    let shortest = SHORTEST_VIP_PREFIX[usize::from(network.addr().is_ipv6())];
+    if network.prefix_len() < shortest {
+        return wrong(
+            format!("{text:?} has a prefix length below {shortest}"),
+            "write the addresses of this service alone, like \"203.0.113.0/28\" or \"2001:db8:1::/64\"",
+        );
     }
+    host_address(&network.addr().to_string())?;
+    if network.trunc() != network {
+        return wrong(
+            format!("{text:?} has host bits set"),
+            format!(
+                "write \"{}\" for the prefix, or \"{}\" for the one address",
+                network.trunc(),
+                network.addr()
+            ),
+        );
+    }
+    Ok(network)
+}
+
+/// A VIP's addresses as people write them: an address, or a prefix.
+pub(super) fn show_network(network: IpNet) -> String {
+    if is_host(network) { network.addr().to_string() } else { network.to_string() }
+}
+
+/// Whether a network is one address.
+pub(super) fn is_host(network: IpNet) -> bool {
+    network.prefix_len() == network.max_prefix_len()
 }
 
 /// A PCI address, or a DPDK vdev string.

@@ -146,10 +146,10 @@ pub const TABLES: &[Table] = &[
         path: "vip",
         help: "One virtual service: an address that clients use, and the servers behind it.",
         keys: &[
-            key("address", Kind::Text("an IP address"), Required, r#""203.0.113.10""#,
-                "The address that clients use; not a prefix in this version."),
+            key("address", Kind::Text("an IP address or a prefix"), Required, r#""203.0.113.10""#,
+                "The address that clients use, or a prefix like `203.0.113.0/28`, all of whose addresses are the service's; not a prefix with `encap = \"l3dsr\"`."),
             key("protocol", Kind::Word(PROTOCOLS), Value(r#""tcp""#), r#""tcp""#,
-                "Which packets to this address belong to the VIP."),
+                "Which packets to these addresses belong to the VIP."),
             key("port", int(1, 65535), Derived("every port"), "80",
                 "The destination port; not possible with `protocol = \"any\"`."),
             key("encap", Kind::Word(ENCAPS), Value(r#""gre""#), r#""gre""#,

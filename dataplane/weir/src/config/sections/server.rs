@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use dataplane::tables::network_map::NetworkMap;
+
 use super::super::diagnostic::{Report, Span};
 use super::super::reader::{At, TableReader};
 use super::super::types::{Encap, Server, ServerState, Tunnel, same_family};
@@ -22,8 +24,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) report: &'a Report<'a>,
     pub(super) ports: &'a Ports,
     pub(super) tunnel: &'a Tunnel,
-    /// Every VIP address of the file, and where it stands.
-    pub(super) vips: &'a HashMap<IpAddr, Span>,
+    /// The addresses of every VIP of the file, and where they stand.
+    pub(super) vips: &'a NetworkMap<Span>,
 }
 
 /// Reads the servers of one `[[vip]]`.
@@ -81,8 +83,8 @@ pub(super) fn check(draft: &mut VipDraft, around: &Surroundings<'_>) {
             report.error_across(span, message, "write the address of a server");
             continue;
         }
-        if let Some(vip) = around.vips.get(&address) {
-            let message = format!("server {address} is the VIP of line {}", report.line(vip));
+        if let Some(vip) = around.vips.get(address) {
+            let message = format!("server {address} is an address of the VIP of line {}", report.line(vip));
             report.error_across(span, message, "write the address that only this server has");
             continue;
         }
@@ -102,8 +104,9 @@ pub(super) fn check(draft: &mut VipDraft, around: &Surroundings<'_>) {
             }
             Some(Encap::Nat) | None => {}
         }
-        if matches!(kind, Some(Encap::Nat | Encap::L3dsr)) && !same_family(draft.vip.address, address) {
-            let (vip, family) = (draft.vip.address, family(draft.vip.address));
+        if matches!(kind, Some(Encap::Nat | Encap::L3dsr)) && !same_family(draft.vip.network.addr(), address)
+        {
+            let (vip, family) = (values::show_network(draft.vip.network), family(draft.vip.network.addr()));
             report.error_across(
                 span,
                 format!("a rewritten destination cannot lead from {vip} to {address} of the other family"),

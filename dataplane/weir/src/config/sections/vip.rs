@@ -1,9 +1,11 @@
 //! `[[vip]]`: the virtual services, and what must hold among them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use dataplane::tables::builder::{MAX_SERVERS, MAX_VIPS};
+use dataplane::tables::network_map::NetworkMap;
+
+use ipnet::IpNet;
 
 use super::super::diagnostic::Span;
 use super::super::reader::{At, TableReader};
@@ -43,11 +45,9 @@ pub(in super::super) fn vips(
     }
     check_unique(top, &drafts);
     check_room(top, &drafts);
-    let mut addresses: HashMap<IpAddr, Span> = HashMap::new();
-    for draft in &drafts {
-        addresses.entry(draft.vip.address).or_insert(draft.address.clone());
-    }
-    let around = Surroundings { report, ports, tunnel, vips: &addresses };
+    let networks: NetworkMap<Span> =
+        drafts.iter().map(|draft| (draft.vip.network, draft.address.clone())).collect();
+    let around = Surroundings { report, ports, tunnel, vips: &networks };
     for draft in &mut drafts {
         check(draft, &around);
         check_nat(draft, &around, workers);
@@ -57,7 +57,7 @@ pub(in super::super) fn vips(
 }
 
 fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
-    let address = table.parsed("address", values::vip_address);
+    let address = table.parsed("address", values::vip_network);
     let protocol = table.word("protocol", Protocol::from_word).map_or(Protocol::Tcp, |p| p.value);
     let port = table.integer("port");
     if let (Protocol::Any, Some(port)) = (protocol, &port) {
@@ -92,7 +92,7 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
         .unwrap_or_else(|| At::new(Vip::default_name(address.value, port, protocol), address.span.clone()));
     let vip = Vip {
         name: name.value,
-        address: address.value,
+        network: address.value,
         protocol,
         port,
         encap: kind,
@@ -129,9 +129,9 @@ fn only_with<T: TryFrom<u64>>(
 fn check_unique(top: &TableReader<'_>, drafts: &[VipDraft]) {
     let (mut services, mut names) = (HashMap::new(), HashMap::new());
     for VipDraft { vip, address, name, .. } in drafts {
-        let service = (vip.address, vip.protocol, vip.port);
+        let service = (vip.network, vip.protocol, vip.port);
         let duplicate = services.contains_key(&service);
-        let what = format!("VIP {}", Vip::default_name(vip.address, vip.port, vip.protocol));
+        let what = format!("VIP {}", Vip::default_name(vip.network, vip.port, vip.protocol));
         let help = "put all servers into one [[vip]], or change address, protocol or port";
         once(top.report, &mut services, service, address, &what, help);
         // Two equal VIPs without a name have the same default name: once is enough to say so.
@@ -170,19 +170,43 @@ fn check_room(top: &TableReader<'_>, drafts: &[VipDraft]) {
 fn check(draft: &VipDraft, around: &Surroundings<'_>) {
     let VipDraft { vip, address, header, .. } = draft;
     let report = around.report;
-    if let Some(port) = around.ports.owner(vip.address) {
-        report.error_across(
-            address,
-            format!("VIP {} is our own address, on port {:?}", vip.address, port.name),
-            "give the VIP an address of its own",
-        );
-    }
+    check_network(vip, address, around);
     let takes_flows = |s: &ServerDraft| s.server.weight > 0.0 && s.server.state == ServerState::Active;
     if !draft.servers.is_empty() && !draft.servers.iter().any(takes_flows) {
         report.warning(
             header,
             format!("VIP {:?} takes no new flows: no server is active with a weight above 0", vip.name),
             "set state = \"active\" and a weight on at least one server",
+        );
+    }
+}
+
+/// A VIP's addresses are nobody else's: Weir answers ARP and neighbour discovery for all of them.
+fn check_network(vip: &Vip, span: &Span, around: &Surroundings<'_>) {
+    let report = around.report;
+    let shown = values::show_network(vip.network);
+    let holds = if values::is_host(vip.network) { "is" } else { "holds" };
+    for port in &around.ports.list {
+        if let Some(own) = port.addresses.iter().map(IpNet::addr).find(|own| vip.network.contains(own)) {
+            let which = if values::is_host(vip.network) { String::new() } else { format!(" {own}") };
+            report.error_across(
+                span,
+                format!("VIP {shown} {holds} our own address{which}, on port {:?}", port.name),
+                "give the VIP an address of its own",
+            );
+        } else if let Some(gateway) = port.gateways.iter().find(|gateway| vip.network.contains(*gateway)) {
+            report.error_across(
+                span,
+                format!("VIP {shown} {holds} the gateway {gateway} of port {:?}", port.name),
+                "give the VIP addresses that no other host has: Weir answers ARP and NDP for them",
+            );
+        }
+    }
+    if vip.encap == Encap::L3dsr && !values::is_host(vip.network) {
+        report.error_across(
+            span,
+            format!("encap = \"l3dsr\" cannot go with a prefix: a code point tells servers one address, not which of {shown}"),
+            "write one [[vip]] with a dscp of its own for each address, or use a tunnel",
         );
     }
 }

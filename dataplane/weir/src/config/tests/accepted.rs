@@ -71,7 +71,7 @@ fn the_smallest_file_gets_every_default() {
         },
         vips: vec![Vip {
             name: "203.0.113.10:80/tcp".into(),
-            address: ip("203.0.113.10"),
+            network: ip("203.0.113.10").into(),
             protocol: Protocol::Tcp,
             port: Some(80),
             encap: Encap::Gre,
@@ -189,9 +189,24 @@ fn one_address_serves_several_ports_and_protocols() {
 
 #[test]
 fn an_ipv6_name_has_brackets_only_with_a_port() {
-    let address = ip("2001:db8::1");
+    let address = ip("2001:db8::1").into();
     assert_eq!(Vip::default_name(address, Some(80), Protocol::Tcp), "[2001:db8::1]:80/tcp");
     assert_eq!(Vip::default_name(address, None, Protocol::Any), "2001:db8::1/any");
+}
+
+#[test]
+fn a_prefix_of_either_family_is_a_vip() {
+    let vip = |extra: &str| format!("[[vip]]\naddress = \"{extra}\"\nservers = [\"192.0.2.11\"]\n");
+    let networks = ["203.0.113.0/28", "203.0.113.0/24", "2001:db8:1::/64", "203.0.113.10/32"];
+    let config = parse(&format!("{PORT}{}", networks.map(vip).concat()));
+    assert_eq!(config.vips.iter().map(|vip| vip.network.to_string()).collect::<Vec<_>>(), networks);
+    let names: Vec<_> = config.vips.iter().map(|vip| vip.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["203.0.113.0/28/tcp", "203.0.113.0/24/tcp", "2001:db8:1::/64/tcp", "203.0.113.10/tcp"]
+    );
+    let network = "2001:db8:1::/64".parse().unwrap();
+    assert_eq!(Vip::default_name(network, Some(80), Protocol::Tcp), "[2001:db8:1::/64]:80/tcp");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn assert_sound(config: &Config) {
             assert!((0.0..=1000.0).contains(&server.weight));
             assert!(!config.is_own_address(server.address));
             match (vip.encap, server.address.is_ipv4()) {
-                (Encap::Nat | Encap::L3dsr, v4) => assert_eq!(v4, vip.address.is_ipv4()),
+                (Encap::Nat | Encap::L3dsr, v4) => assert_eq!(v4, vip.network.addr().is_ipv4()),
                 (_, true) => assert!(config.tunnel.source_v4.is_some()),
                 (_, false) => assert!(config.tunnel.source_v6.is_some()),
             }
