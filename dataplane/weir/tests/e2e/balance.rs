@@ -73,6 +73,8 @@ cases! { Load::small();
     fn weir_balances_gue_1_6in6() = Way::Gue { variant: 1 }, V6 in V6;
     fn weir_balances_l3dsr_ipv4() = Way::L3dsr, V4 in V4;
     fn weir_balances_l3dsr_ipv6() = Way::L3dsr, V6 in V6;
+    fn weir_balances_a_prefix_ipv4() = Way::Gre { key: None }, V4 in V4, with_prefix;
+    fn weir_balances_a_prefix_ipv6() = Way::Ipip, V6 in V6, with_prefix;
     fn weir_balances_gre_with_vlan() = Way::Gre { key: None }, V4 in V4, with_vlan;
     fn weir_balances_gue_with_vlan_6in6() = Way::Gue { variant: 1 }, V6 in V6, with_vlan;
     fn weir_balances_l3dsr_with_vlan() = Way::L3dsr, V4 in V4, with_vlan;

@@ -45,6 +45,11 @@ fn ping_to_translated_vip_is_answered_ipv6() {
     pings_are_answered(Case::new(Way::Nat, Family::V6, Family::V6));
 }
 
+#[test]
+fn ping_to_every_address_of_a_prefix_is_answered() {
+    pings_are_answered(Case::new(GRE, Family::V4, Family::V6).with_prefix());
+}
+
 /// The client may send 1500 bytes, of which the tunnel's headers leave no room on a link of 1500.
 fn upload_shrinks_to(case: Case, expected: u16) {
     if !can_run() {
