@@ -155,6 +155,7 @@ fn spec(encap: Encap, servers: u16) -> Spec {
                 protocol: Some(protocol::TCP),
                 port: Some(VIP_PORT),
             },
+            ports: vec![VIP_PORT..=VIP_PORT],
             encap,
             select: Select::Alias,
             servers: (0..servers).map(server).collect(),

@@ -514,6 +514,35 @@ fn icmp_error_goes_to_the_server_of_the_quoted_flow() {
     assert_eq!(rig.send(0, &from_client(&error)), to_server(15, &expected));
 }
 
+#[test]
+fn ports_of_a_vip_share_its_servers_and_nat_keeps_the_one_that_was_used() {
+    let several = |mut vip: dataplane::tables::spec::VipSpec| {
+        vip.ports = vec![80..=80, 443..=443, 8000..=8010];
+        vip
+    };
+    let mut rig = Rig::new(vec![
+        several(vip(service(V4, 6, 80), GRE, vec![server("198.51.100.11", None, 1.0)])),
+        several(vip(service(V6, 6, 80), Encap::Nat, vec![server("2001:db8:1::12", None, 1.0)])),
+        vip(service(V4, 6, 8011), GRE, vec![server("198.51.100.13", None, 1.0)]),
+    ]);
+    for port in [80, 443, 8000, 8005, 8010] {
+        assert_eq!(rig.server_of(&from_client(&v4(V4).tcp(1000, port, SYN, b""))), Some(11), "{port}");
+        let there = from_client(&v6(V6).tcp(1000, port, SYN, b""));
+        let expected = Ip { ttl: 63, ..v6("2001:db8:1::12") }.tcp(1000, port, SYN, b"");
+        assert_eq!(rig.send(0, &there), to_server(12, &expected));
+        let back = Ip::new("2001:db8:1::12", "2001:db8:7::77", 6).tcp(port, 1000, SYN | ACK, b"");
+        let seen = Ip { ttl: 63, ..Ip::new(V6, "2001:db8:7::77", 6) }.tcp(port, 1000, SYN | ACK, b"");
+        let sent = rig.send(1, &frame(SERVER_NET_MAC, server_mac(12), &back));
+        assert_eq!(sent, Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &seen)));
+    }
+    assert_eq!(rig.flows("198.51.100.11"), (5, 5), "one server slot for all ports");
+    for port in [79, 81, 7999] {
+        let sent = rig.send(0, &from_client(&v4(V4).tcp(1000, port, SYN, b"")));
+        assert_eq!(sent, Outcome::Dropped(ForHost), "{port}");
+    }
+    assert_eq!(rig.server_of(&from_client(&v4(V4).tcp(1000, 8011, SYN, b""))), Some(13));
+}
+
 /// VIPs of both families whose addresses are whole prefixes.
 fn prefix_rig() -> Rig {
     Rig::new(vec![

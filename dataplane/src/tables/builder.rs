@@ -27,6 +27,9 @@ pub const MAX_SERVERS: usize = 1 << 17;
 /// Most VIPs; per-lcore counters are laid out for this many.
 pub const MAX_VIPS: usize = 1 << 14;
 
+/// Most ports that VIPs name, a range counted by its ports; each is a key of the lookup.
+pub const MAX_PORTS: usize = 1 << 18;
+
 /// Which server of which service: what keeps its slot from generation to generation.
 ///
 /// The encapsulation belongs to it: an established flow is not moved from one kind of tunnel to another.
@@ -158,7 +161,7 @@ impl Builder {
                     candidates.push(Candidate { identity, server: slot, weight: server_spec.weight });
                 }
             }
-            services.push((vip_spec.service, vip));
+            services.extend(listened(vip_spec).map(|service| (service, vip)));
             let selector = Selector::new(vip_spec.select, vip, candidates, &mut self.rings);
             put(&mut vips, vip.index(), Vip { service: vip_spec.service, encap: vip_spec.encap, selector });
         }
@@ -182,7 +185,7 @@ impl Builder {
         Ok(Tables {
             generation: Generation(self.generation),
             lookup: VipLookup::new(&services),
-            vip_addresses: services.iter().map(|(service, _)| (service.network, ())).collect(),
+            vip_addresses: spec.vips.iter().map(|vip| (vip.service.network, ())).collect(),
             vips: vips.into_boxed_slice(),
             nat: servers.iter().flatten().any(|server| server.encap == Encap::Nat),
             servers: servers.into_boxed_slice(),
@@ -218,6 +221,13 @@ impl Builder {
     pub fn vips(&self) -> impl Iterator<Item = (VipId, &Service)> {
         self.vips.by_key.iter().map(|(service, &slot)| (VipId(slot), service))
     }
+}
+
+/// What a VIP listens to, port by port.
+fn listened(vip: &VipSpec) -> impl Iterator<Item = Service> {
+    let every = vip.ports.is_empty().then_some(vip.service);
+    let ports = vip.ports.iter().cloned().flatten();
+    every.into_iter().chain(ports.map(|port| Service { port: Some(port), ..vip.service }))
 }
 
 fn server_keys(vip: &VipSpec) -> impl Iterator<Item = ServerKey> {
@@ -287,6 +297,7 @@ mod tests {
                     port: Some(80),
                 },
                 encap: Encap::Gre { key: None },
+                ports: vec![80..=80],
                 select: Select::default(),
                 servers: servers
                     .iter()
@@ -320,6 +331,18 @@ mod tests {
         assert_eq!(removed.state, ServerState::Draining, "a removed server keeps its flows");
         let members = tables.vips[0].as_ref().unwrap().selector.members();
         assert_eq!((members.len(), members.iter().any(|member| Some(member.server) == a)), (2, false));
+    }
+
+    #[test]
+    fn further_ports_come_and_go_without_a_new_slot() {
+        let mut builder = Builder::default();
+        let mut spec = spec(&["192.0.2.11"]);
+        let vip = builder.build(&spec, &Neighbors::default()).unwrap().lookup.v4(0xcb00_710a, 6, 80);
+        let server = slot(&builder, "192.0.2.11");
+        spec.vips[0].ports = vec![80..=80, 443..=445];
+        let tables = builder.build(&spec, &Neighbors::default()).unwrap();
+        assert_eq!((tables.lookup.v4(0xcb00_710a, 6, 444), slot(&builder, "192.0.2.11")), (vip, server));
+        assert_eq!(tables.lookup.v4(0xcb00_710a, 6, 446), None);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What a generation is built from: the operator's wishes as plain data, already checked.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -51,8 +54,10 @@ pub struct PortSpec {
 /// A virtual service.
 #[derive(Clone, Debug)]
 pub struct VipSpec {
-    /// What it listens to.
+    /// What it listens to, with the first of its ports, which it is known by.
     pub service: Service,
+    /// All its ports, the first included; empty: every port.
+    pub ports: Vec<RangeInclusive<u16>>,
     /// How its packets travel on.
     pub encap: Encap,
     /// How a server is chosen for a new flow.

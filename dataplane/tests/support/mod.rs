@@ -167,7 +167,8 @@ pub fn server(address: &str, port: Option<u16>, weight: f64) -> ServerSpec {
 }
 
 pub fn vip(service: Service, encap: Encap, servers: Vec<ServerSpec>) -> VipSpec {
-    VipSpec { service, encap, select: Select::Alias, servers }
+    let ports = service.port.map(|port| port..=port).into_iter().collect();
+    VipSpec { service, ports, encap, select: Select::Alias, servers }
 }
 
 /// Two ports: 0 towards clients (192.0.2.2/24, 2001:db8::2/64, gateways .1 and ::1), 1 towards servers

@@ -50,7 +50,7 @@ pub fn service(vip: &Vip) -> Service {
         Protocol::Udp => Some(protocol::UDP),
         Protocol::Any => None,
     };
-    Service { network: vip.network, protocol, port: vip.port }
+    Service { network: vip.network, protocol, port: vip.ports.first() }
 }
 
 /// How the packets of a VIP travel on.
@@ -90,6 +90,7 @@ fn vip_spec(vip: &Vip, gue_port: u16, health: &Board) -> VipSpec {
     });
     VipSpec {
         service: service(vip),
+        ports: vip.ports.ranges().to_vec(),
         encap: encap(vip, gue_port),
         select: rule(vip.select),
         servers: servers.collect(),

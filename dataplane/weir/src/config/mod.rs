@@ -10,6 +10,7 @@
 
 mod diagnostic;
 mod markdown;
+mod port_set;
 mod reader;
 mod reload;
 pub mod schema;
@@ -28,6 +29,7 @@ use toml::de::DeTable;
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use markdown::key_tables;
+pub use port_set::PortSet;
 pub use reload::Change;
 pub use types::{
     Config, Eal, Encap, FlowTable, Health, HealthKind, Metrics, Neighbor, Port, Protocol, Select, Server,

@@ -269,7 +269,8 @@ fn in_words(lines: &Lines<'_>, line: usize, message: &str, token: &str) -> (Stri
 /// What to write for a key whose value stands without quotes.
 fn unquoted_example(name: &str) -> Option<String> {
     let keys = TABLES.iter().flat_map(|t| t.keys).filter(|k| k.name == name);
-    let bare = |k: &&Key| matches!(k.kind, Kind::Integer { .. } | Kind::Float { .. } | Kind::Boolean);
+    let bare =
+        |k: &&Key| matches!(k.kind, Kind::Integer { .. } | Kind::Float { .. } | Kind::Ports | Kind::Boolean);
     keys.filter(bare).map(|k| format!("write {name} = {}", k.example)).next()
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use dataplane::wire::Mac;
 use ipnet::{IpNet, Ipv4Net};
 
+use super::port_set::PortSet;
 use super::values::show_network;
 
 /// One whole configuration file, with every default filled in.
@@ -113,8 +114,8 @@ pub struct Vip {
     pub network: IpNet,
     /// Which packets to these addresses belong to the VIP.
     pub protocol: Protocol,
-    /// The destination port; `None`: every port. Never set with [`Protocol::Any`].
-    pub port: Option<u16>,
+    /// The destination ports. With [`Protocol::Any`] every port.
+    pub ports: PortSet,
     /// How a packet gets to its server.
     pub encap: Encap,
     /// The key field of GRE; only with [`Encap::Gre`].
@@ -136,8 +137,8 @@ pub struct Vip {
 pub struct Health {
     /// What a check is.
     pub kind: HealthKind,
-    /// The port to check; `None`: the server's own. With a check other than [`HealthKind::None`] one of
-    /// the two is there.
+    /// The port to check; `None`: the server's own, or the VIP's first. With a check other than
+    /// [`HealthKind::None`] one of them is there.
     pub port: Option<u16>,
     /// Time between two checks of a server.
     pub interval: Duration,
@@ -160,7 +161,7 @@ pub struct Health {
 pub struct Server {
     /// Its address. With [`Encap::Nat`] and [`Encap::L3dsr`] of the VIP's family.
     pub address: IpAddr,
-    /// The port it serves; the VIP's own unless NAT translates it. `None`: every port.
+    /// The port it serves; the VIP's own unless NAT translates it. `None`: every port, or each of several.
     pub port: Option<u16>,
     /// Its share of new flows relative to the VIP's other servers, 0 to 1000.
     pub weight: f64,
@@ -284,7 +285,8 @@ impl Config {
 }
 
 impl Vip {
-    /// The name of a VIP that was given none: `203.0.113.10:80/tcp`, or `203.0.113.10/tcp` for every port.
+    /// The name of a VIP that was given none: `203.0.113.10:80/tcp` with its first port, or `203.0.113.10/tcp`
+    /// for every port.
     pub fn default_name(network: IpNet, port: Option<u16>, protocol: Protocol) -> String {
         let addresses = show_network(network);
         match port {

@@ -1,6 +1,7 @@
 //! Values that the file writes as strings: durations, CPU lists, addresses, names.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dataplane::wire::Mac;
@@ -221,6 +222,31 @@ pub(super) fn show_network(network: IpNet) -> String {
 /// Whether a network is one address.
 pub(super) fn is_host(network: IpNet) -> bool {
     network.prefix_len() == network.max_prefix_len()
+}
+
+/// `"8000-8010"`: a range of ports.
+pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, Wrong> {
+    let help = "write a range like \"8000-8010\", with ports from 1 to 65535";
+    let port = |part: &str| match part.trim().parse::<u16>() {
+        Ok(0) | Err(_) => wrong(format!("{:?} is not a port", part.trim()), help),
+        Ok(port) => Ok(port),
+    };
+    let Some((first, last)) = text.split_once('-') else {
+        return match port(text) {
+            Ok(port) => {
+                wrong(format!("{text:?} is not a range of ports"), format!("write {port}, without quotes"))
+            }
+            Err(_) => wrong(format!("{text:?} is not a range of ports"), help),
+        };
+    };
+    let (first, last) = (port(first)?, port(last)?);
+    if first > last {
+        return wrong(
+            format!("the range {} runs backwards", text.trim()),
+            format!("write \"{last}-{first}\""),
+        );
+    }
+    Ok(first..=last)
 }
 
 /// A PCI address, or a DPDK vdev string.

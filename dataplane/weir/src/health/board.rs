@@ -34,7 +34,8 @@ struct Key {
 
 impl Key {
     fn of(vip: &Vip, server: &Server) -> Self {
-        Self { service: spec::service(vip), address: server.address, port: server.port }
+        let service = spec::service(vip);
+        Self { service, address: server.address, port: server.port.or(service.port) }
     }
 }
 
@@ -111,7 +112,7 @@ impl Board {
                 let key = Key::of(vip, server);
                 let place = (self.vips.len(), servers.len());
                 self.by_key.insert(key, place);
-                if let Some(check) = check(settings, server) {
+                if let Some(check) = check(settings, vip, server) {
                     self.by_check.entry(Arc::new(check)).or_default().push(place);
                 }
                 servers.push(CheckedServer::new(vip, server, old.remove(&key)));
@@ -205,8 +206,8 @@ impl Board {
 }
 
 /// The check of a server; `None`: nothing is sent to it.
-fn check(settings: &config::Health, server: &Server) -> Option<Check> {
-    let target = SocketAddr::new(server.address, settings.port.or(server.port)?);
+fn check(settings: &config::Health, vip: &Vip, server: &Server) -> Option<Check> {
+    let target = SocketAddr::new(server.address, settings.port.or(server.port).or(vip.ports.first())?);
     let request = match settings.kind {
         HealthKind::None => return None,
         HealthKind::Tcp => Request::Connect,

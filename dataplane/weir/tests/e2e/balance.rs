@@ -7,7 +7,7 @@ use crate::support::http::short_connections;
 use crate::support::lab::{ECHO_PORT, Lab, vip};
 use crate::support::scenario::{Load, carry_udp_load, carry_web_load};
 use crate::support::trunk::Trunk;
-use crate::support::udp::Echo;
+use crate::support::udp::{Echo, exchange};
 use crate::support::weir::Weir;
 
 fn weir_balances(case: Case, load: Load) {
@@ -34,6 +34,35 @@ fn weir_balances(case: Case, load: Load) {
     carry_web_load(&lab, &mut weir, vip(case.vip_ipv6, 80), load);
     weir.audit();
     lab.trunks.iter().for_each(Trunk::assert_all_tagged);
+    weir.stop();
+}
+
+#[test]
+fn ports_of_a_list_and_a_range_are_served() {
+    const SEVERAL: &str = "
+        [[vip]]
+        address = \"198.18.0.1\"
+        protocol = \"udp\"
+        port = [6001, \"6010-6011\"]
+        encap = \"nat\"
+        servers = [\"10.78.2.11\", \"10.78.2.12\", \"10.78.2.13\"]
+        ";
+    if !can_run() {
+        return;
+    }
+    let case = Case::new(Way::Nat, Family::V4, Family::V4);
+    let lab = Lab::of(&case);
+    let mut weir = Weir::start_with(&lab, &case, [1, 1, 1], SEVERAL);
+    for port in [6001, 6010, 6011] {
+        let servers = lab.servers.iter();
+        let _echoes: Vec<_> =
+            servers.map(|server| Echo::start(&server.namespace, (server.v4, port).into())).collect();
+        let answers = exchange(&lab.client, vip(false, port), 60);
+        assert_eq!(answers.values().sum::<u64>(), 60, "port {port}: {answers:?}");
+    }
+    let packets = weir.metrics().one("weir_vip_packets_total", &[("vip", "198.18.0.1:6001/udp")]);
+    assert_eq!(packets, 360.0, "one VIP for all ports");
+    weir.audit();
     weir.stop();
 }
 

@@ -40,7 +40,7 @@ fn stopped_server_is_taken_out_and_comes_back() {
     let nginx = lab.servers[1].take_nginx();
     let lab = &lab;
     let server = lab.servers[1].v4.to_string();
-    let mut weir = Weir::start_checked(lab, &gre4(), [1, 1, 1], health);
+    let mut weir = Weir::start_with(lab, &gre4(), [1, 1, 1], health);
     wait_for("checks that pass", Duration::from_secs(10), || {
         let metrics = weir.metrics();
         let good =
@@ -91,7 +91,7 @@ fn servers_that_all_fail_stay_in_service() {
     lab.manage();
     // Nothing listens on that port: the checks are wrong, not the servers.
     let health = "[vip.health]\nport = 81\ninterval = \"100ms\"\ntimeout = \"100ms\"\n";
-    let weir = Weir::start_checked(&lab, &gre4(), [1, 2, 4], health);
+    let weir = Weir::start_with(&lab, &gre4(), [1, 2, 4], health);
     wait_for("all servers to fail", Duration::from_secs(10), || {
         let unhealthy = weir.metrics().one("weir_vip_all_servers_unhealthy", &[("vip", WEB)]);
         (unhealthy == 1.0).then_some(())
@@ -115,7 +115,7 @@ fn server_that_answers_no_syn_is_found_by_the_data_path() {
     // The web server is well and its checks pass, but nobody takes the packets out of the tunnel.
     lab.servers[1].decap.take();
     let health = "[vip.health]\ninterval = \"100ms\"\ntimeout = \"100ms\"\n";
-    let mut weir = Weir::start_checked(&lab, &gre4(), [1, 1, 1], health);
+    let mut weir = Weir::start_with(&lab, &gre4(), [1, 1, 1], health);
     let (target, server) = (vip(false, 80), lab.servers[1].v4.to_string());
     let start = Instant::now();
     let (mut opened, mut lost) = (0, 0);

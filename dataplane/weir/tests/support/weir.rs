@@ -32,13 +32,13 @@ pub struct Weir<'a> {
 impl<'a> Weir<'a> {
     /// Starts it and waits until it is ready.
     pub fn start(lab: &'a Lab, case: &Case, weights: Weights) -> Self {
-        Self::start_checked(lab, case, weights, "")
+        Self::start_with(lab, case, weights, "")
     }
 
-    /// The same, with `health` below the servers of the web service.
-    pub fn start_checked(lab: &'a Lab, case: &Case, weights: Weights, health: &'static str) -> Self {
+    /// The same, with `more` below the servers of the web service.
+    pub fn start_with(lab: &'a Lab, case: &Case, weights: Weights, more: &'static str) -> Self {
         let file = lab.scratch.path().join("weir.toml");
-        let config = configuration(lab, case, health);
+        let config = configuration(lab, case, more);
         let text = config(weights);
         eprintln!("--- {}:\n{text}---", file.display());
         write_whole(&file, &text);
@@ -122,7 +122,7 @@ impl Balancer for Weir<'_> {
 }
 
 /// The configuration for a lab, as a function of the weights.
-fn configuration(lab: &Lab, case: &Case, health: &'static str) -> impl Fn(Weights) -> String + 'static {
+fn configuration(lab: &Lab, case: &Case, more: &'static str) -> impl Fn(Weights) -> String + 'static {
     let mut head = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\"]\nlcores = \"1\"\n".to_owned();
     let mtu = case.mtu;
     let vlan = if case.vlan { format!("vlan = {VLAN}\n") } else { String::new() };
@@ -162,7 +162,7 @@ fn configuration(lab: &Lab, case: &Case, health: &'static str) -> impl Fn(Weight
                 }
             }
             if (protocol, port) == ("tcp", 80) {
-                text.push_str(health);
+                text.push_str(more);
             }
         }
         text

@@ -4,6 +4,7 @@
 //! on the [`Report`]. The caller goes on with what it has, so that one run finds every mistake; whether the
 //! result may be used is decided at the end, by counting errors.
 
+mod ports;
 mod typed;
 
 use std::cell::RefCell;

@@ -148,7 +148,7 @@ impl TableReader<'_> {
         None
     }
 
-    fn convert<T>(
+    pub(super) fn convert<T>(
         &self,
         text: &At<String>,
         parse: &impl Fn(&str) -> Result<T, values::Wrong>,
@@ -162,12 +162,13 @@ impl TableReader<'_> {
         }
     }
 
-    fn wrong_type<T>(&self, key: &Key, value: &Spanned<DeValue<'_>>, instead: &str) -> Option<T> {
+    pub(super) fn wrong_type<T>(&self, key: &Key, value: &Spanned<DeValue<'_>>, instead: &str) -> Option<T> {
         let what = match key.kind {
             Kind::Text(of) => format!("a string ({of})"),
             Kind::Texts(of) => format!("an array of strings ({of})"),
             Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Kind::Float { min, max } => format!("a number from {min} to {max}"),
+            Kind::Ports => "a port, a range like \"8000-8010\", or an array of both".into(),
             Kind::Boolean => "true or false".into(),
             Kind::Duration { .. } => "a string with a time and its unit".into(),
             Kind::Word(_) => "a string".into(),
@@ -178,7 +179,12 @@ impl TableReader<'_> {
         None
     }
 
-    fn out_of_range<T>(&self, key: &Key, value: &Spanned<DeValue<'_>>, written: &str) -> Option<T> {
+    pub(super) fn out_of_range<T>(
+        &self,
+        key: &Key,
+        value: &Spanned<DeValue<'_>>,
+        written: &str,
+    ) -> Option<T> {
         let range = key.kind.range().unwrap_or_default();
         let mut help = format!("write a value from {range}");
         if let Default::Value(default) = key.default {

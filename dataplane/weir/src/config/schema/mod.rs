@@ -44,6 +44,8 @@ pub enum Kind {
         /// Largest allowed value.
         max: u64,
     },
+    /// A port, a string with a range of them, or an array of both.
+    Ports,
     /// A number, with or without decimals.
     Float {
         /// Smallest allowed value.
@@ -124,6 +126,7 @@ impl Kind {
     pub fn range(&self) -> Option<String> {
         match self {
             Kind::Integer { min, max } => Some(format!("{min} to {max}")),
+            Kind::Ports => Some(format!("1 to {}", u16::MAX)),
             Kind::Float { min, max } => Some(format!("{min} to {max}")),
             Kind::Duration { min, max } => {
                 Some(format!("\"{}\" to \"{}\"", show_duration(*min), show_duration(*max)))

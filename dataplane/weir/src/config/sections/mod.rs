@@ -4,6 +4,7 @@
 
 pub(super) mod health;
 pub(super) mod neighbor;
+mod overlap;
 pub(super) mod port;
 pub(super) mod process;
 pub(super) mod server;

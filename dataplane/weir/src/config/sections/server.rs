@@ -73,7 +73,7 @@ pub(super) fn check(draft: &mut VipDraft, around: &Surroundings<'_>) {
     for ServerDraft { server, address: span, port: port_span } in &mut draft.servers {
         let address = server.address;
         let written_port = server.port;
-        server.port = written_port.or(draft.vip.port);
+        server.port = written_port.or(draft.vip.ports.single());
         let what = format!("server {}", show(address, server.port));
         let help = "keep it once; to give it more flows, raise its weight in [[vip.server]]";
         once(report, &mut seen, (address, server.port), span, &what, help);
@@ -91,7 +91,9 @@ pub(super) fn check(draft: &mut VipDraft, around: &Surroundings<'_>) {
         let kind = draft.encap.as_ref().map(|e| e.value);
         match kind {
             Some(Encap::Gre | Encap::Ipip | Encap::Gue | Encap::L3dsr) => {
-                if let (Some(port_span), true) = (port_span.as_ref(), written_port != draft.vip.port) {
+                if let (Some(port_span), true) =
+                    (port_span.as_ref(), written_port != draft.vip.ports.single())
+                {
                     report.error_across(
                         port_span,
                         "only NAT translates the server's port",

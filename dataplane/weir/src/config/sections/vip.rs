@@ -1,17 +1,20 @@
 //! `[[vip]]`: the virtual services, and what must hold among them.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use dataplane::tables::builder::{MAX_SERVERS, MAX_VIPS};
+use dataplane::tables::builder::{MAX_PORTS, MAX_SERVERS, MAX_VIPS};
 use dataplane::tables::network_map::NetworkMap;
 
 use ipnet::IpNet;
 
 use super::super::diagnostic::Span;
+use super::super::port_set::PortSet;
 use super::super::reader::{At, TableReader};
 use super::super::types::{Encap, Protocol, Select, ServerState, Tunnel, Vip};
 use super::super::values;
 use super::health;
+use super::overlap::TakenPorts;
 use super::port::{Ports, once};
 use super::server::{self, ServerDraft, Surroundings};
 
@@ -22,6 +25,8 @@ pub(super) struct VipDraft {
     pub(super) servers: Vec<ServerDraft>,
     /// `None` if it is wrong.
     pub(super) encap: Option<At<Encap>>,
+    /// What the file has as ports, in order.
+    pub(super) ports: Vec<At<RangeInclusive<u16>>>,
     address: Span,
     name: Span,
     header: Span,
@@ -59,8 +64,8 @@ pub(in super::super) fn vips(
 fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
     let address = table.parsed("address", values::vip_network);
     let protocol = table.word("protocol", Protocol::from_word).map_or(Protocol::Tcp, |p| p.value);
-    let port = table.integer("port");
-    if let (Protocol::Any, Some(port)) = (protocol, &port) {
+    let ports = table.ports("port");
+    if let (Protocol::Any, Some(port)) = (protocol, ports.first()) {
         // The VIP lookup knows (address, protocol, port), (address, protocol) and (address).
         table.report.error_across(
             &port.span,
@@ -68,7 +73,7 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
             "leave the port out, or write one [[vip]] with protocol = \"tcp\" and one with \"udp\"",
         );
     }
-    let port = port.map(|p| p.value);
+    let all_ports = PortSet::new(ports.iter().map(|port| port.value.clone()).collect());
     let encap = table.word("encap", Encap::from_word);
     let kind = encap.as_ref().map_or(Encap::Gre, |e| e.value);
     let key = only_with(table, "key", kind, Encap::Gre);
@@ -84,17 +89,17 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
     let select = table.word("select", Select::from_word).map_or(Select::Sed2, |s| s.value);
     let name = table.parsed("name", values::name);
     let servers = server::servers(table);
-    let health = health::health(table, protocol, port);
+    let health = health::health(table, protocol, all_ports.first());
     table.finish();
 
     let address = address?;
-    let name = name
-        .unwrap_or_else(|| At::new(Vip::default_name(address.value, port, protocol), address.span.clone()));
+    let default_name = Vip::default_name(address.value, all_ports.first(), protocol);
+    let name = name.unwrap_or_else(|| At::new(default_name, address.span.clone()));
     let vip = Vip {
         name: name.value,
         network: address.value,
         protocol,
-        port,
+        ports: all_ports,
         encap: kind,
         key,
         variant: variant.unwrap_or(0),
@@ -103,7 +108,15 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
         servers: Vec::new(),
         health,
     };
-    Some(VipDraft { vip, servers, encap, address: address.span, name: name.span, header: table.span() })
+    Some(VipDraft {
+        vip,
+        servers,
+        encap,
+        ports,
+        address: address.span,
+        name: name.span,
+        header: table.span(),
+    })
 }
 
 /// The value of a key that means something with one encapsulation only.
@@ -127,13 +140,16 @@ fn only_with<T: TryFrom<u64>>(
 
 /// No two VIPs for the same packets, no two of the same name.
 fn check_unique(top: &TableReader<'_>, drafts: &[VipDraft]) {
-    let (mut services, mut names) = (HashMap::new(), HashMap::new());
-    for VipDraft { vip, address, name, .. } in drafts {
-        let service = (vip.network, vip.protocol, vip.port);
+    let (mut services, mut names, mut taken) = (HashMap::new(), HashMap::new(), TakenPorts::default());
+    for draft in drafts {
+        let VipDraft { vip, address, name, .. } = draft;
+        let service = (vip.network, vip.protocol, vip.ports.clone());
         let duplicate = services.contains_key(&service);
-        let what = format!("VIP {}", Vip::default_name(vip.network, vip.port, vip.protocol));
+        let what = format!("VIP {}", Vip::default_name(vip.network, vip.ports.first(), vip.protocol));
         let help = "put all servers into one [[vip]], or change address, protocol or port";
-        once(top.report, &mut services, service, address, &what, help);
+        if once(top.report, &mut services, service, address, &what, help) {
+            taken.check(top.report, draft);
+        }
         // Two equal VIPs without a name have the same default name: once is enough to say so.
         if !(duplicate && name == address) {
             let what = format!("VIP name {:?}", vip.name);
@@ -154,6 +170,17 @@ fn check_room(top: &TableReader<'_>, drafts: &[VipDraft]) {
     if let Some(first_too_many) = drafts.get(MAX_VIPS) {
         let message = format!("there are {} VIPs, and room for {MAX_VIPS}", drafts.len());
         top.report.error_across(&first_too_many.header, message, "spread them over several instances");
+    }
+    let mut ports = 0;
+    let first_too_many = drafts.iter().find(|d| {
+        ports += d.vip.ports.count();
+        ports > MAX_PORTS
+    });
+    if let Some(vip) = first_too_many {
+        let message = format!("from this VIP on there are more than {MAX_PORTS} ports");
+        let help =
+            "leave port out where a VIP takes nearly every port, or spread the VIPs over several instances";
+        top.report.error_across(&vip.header, message, help);
     }
     let mut servers = 0;
     let first_too_many = drafts.iter().find(|d| {

@@ -73,7 +73,7 @@ fn the_smallest_file_gets_every_default() {
             name: "203.0.113.10:80/tcp".into(),
             network: ip("203.0.113.10").into(),
             protocol: Protocol::Tcp,
-            port: Some(80),
+            ports: PortSet::new(vec![80..=80]),
             encap: Encap::Gre,
             key: None,
             variant: 0,
@@ -101,7 +101,7 @@ fn the_full_file_says_what_it_seems_to_say() {
     assert_eq!(web.name, "web");
     assert_eq!(web.servers[1].state, ServerState::Draining);
     assert_eq!(web.servers[1].port, Some(80), "the VIP's");
-    assert_eq!((all.name.as_str(), all.port), ("2001:db8:ffff::10/any", None));
+    assert_eq!((all.name.as_str(), all.ports.first()), ("2001:db8:ffff::10/any", None));
     assert_eq!(all.servers[0].port, None, "every port");
 }
 
@@ -137,7 +137,7 @@ fn the_full_file_has_every_key_of_this_version() {
 fn nat_translates_ports_and_keeps_the_vips_where_none_is_given() {
     let config = load("configs/nat.toml");
     let [web, dns] = &config.vips[..] else { panic!("two VIPs") };
-    assert_eq!((web.encap, web.port), (Encap::Nat, Some(80)));
+    assert_eq!((web.encap, web.ports.single()), (Encap::Nat, Some(80)));
     assert_eq!(web.servers[0].port, Some(8080));
     assert_eq!((web.servers[0].weight, web.servers[1].weight), (2.0, 1.0));
     assert_eq!(dns.protocol, Protocol::Udp);
@@ -192,6 +192,27 @@ fn an_ipv6_name_has_brackets_only_with_a_port() {
     let address = ip("2001:db8::1").into();
     assert_eq!(Vip::default_name(address, Some(80), Protocol::Tcp), "[2001:db8::1]:80/tcp");
     assert_eq!(Vip::default_name(address, None, Protocol::Any), "2001:db8::1/any");
+}
+
+#[test]
+fn several_ports_share_a_vip_which_is_known_by_the_first() {
+    let vip = |extra: &str| format!("[[vip]]\naddress = \"203.0.113.1\"\n{extra}");
+    let config = parse(&format!(
+        "{PORT}{}{}{}",
+        vip(
+            "port = [443, 80, \"8000-8010\"]\nencap = \"nat\"\nservers = [\"192.0.2.11\", \"192.0.2.12:90\"]\n"
+        ),
+        vip("port = \"9000-9001\"\nservers = [\"192.0.2.11\"]\n[vip.health]\n"),
+        vip("port = [82]\nencap = \"nat\"\nservers = [\"192.0.2.11\"]\n"),
+    ));
+    let [web, range, one] = &config.vips[..] else { panic!("three VIPs") };
+    assert_eq!(web.ports.ranges(), [443..=443, 80..=80, 8000..=8010]);
+    assert_eq!((web.ports.count(), web.ports.first(), web.ports.single()), (13, Some(443), None));
+    assert_eq!(web.name, "203.0.113.1:443/tcp");
+    let ports = |vip: &Vip| vip.servers.iter().map(|server| server.port).collect::<Vec<_>>();
+    assert_eq!(ports(web), [None, Some(90)], "without a port of its own a server keeps the client's");
+    assert_eq!((range.name.as_str(), ports(range)), ("203.0.113.1:9000/tcp", vec![None]));
+    assert_eq!(ports(one), [Some(82)], "a list of one is that one");
 }
 
 #[test]

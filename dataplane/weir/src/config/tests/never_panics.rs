@@ -35,7 +35,7 @@ fn assert_sound(config: &Config) {
     for vip in &config.vips {
         assert!(!vip.servers.is_empty());
         assert!(vip.encap != Encap::L3dsr || vip.dscp.is_some());
-        assert!(vip.protocol != Protocol::Any || vip.port.is_none());
+        assert!(vip.protocol != Protocol::Any || vip.ports.first().is_none());
         for server in &vip.servers {
             assert!((0.0..=1000.0).contains(&server.weight));
             assert!(!config.is_own_address(server.address));
