@@ -2,6 +2,7 @@
 //!
 //! * [`id`]: the names of things that several threads talk about.
 //! * [`ledger`]: counters that one thread commits together and others read together.
+//! * [`sample`], [`ring`]: what a packet core measures, and how it hands that over without waiting.
 //! * [`snapshot`]: one writer publishes immutable generations; readers borrow the current one for a burst.
 //!
 //! This crate uses no other crate of ours. Everything with a memory ordering is model-checked:
@@ -10,4 +11,6 @@
 pub mod id;
 pub mod ledger;
 mod primitive;
+pub mod ring;
+pub mod sample;
 pub mod snapshot;
