@@ -3,6 +3,8 @@
 //! * [`id`]: the names of things that several threads talk about.
 //! * [`ledger`]: counters that one thread commits together and others read together.
 //! * [`sample`], [`ring`]: what a packet core measures, and how it hands that over without waiting.
+//! * [`reservoir`]: what is remembered of the samples of each server, and said about them.
+//! * [`rng`]: random numbers that are the same for the same seed.
 //! * [`snapshot`]: one writer publishes immutable generations; readers borrow the current one for a burst.
 //!
 //! This crate uses no other crate of ours. Everything with a memory ordering is model-checked:
@@ -11,6 +13,8 @@
 pub mod id;
 pub mod ledger;
 mod primitive;
+pub mod reservoir;
 pub mod ring;
+pub mod rng;
 pub mod sample;
 pub mod snapshot;
