@@ -322,6 +322,7 @@ fn control_loop(
             rounds = 0;
         }
         if rounds.is_multiple_of(STATUS_ROUNDS) {
+            control.links(ports.iter().map(|port| port.link().up));
             source.set_status(status(control, ports, meter.measure(&source.workers)));
         }
         if ended.load(Ordering::Relaxed) {

@@ -32,8 +32,8 @@ pub use markdown::key_tables;
 pub use port_set::PortSet;
 pub use reload::Change;
 pub use types::{
-    Config, Eal, Encap, FlowTable, Health, HealthKind, Metrics, Neighbor, Port, Protocol, Select, Server,
-    ServerState, Tunnel, Vip,
+    Config, Eal, Encap, FlowTable, Health, HealthKind, MOST_ANNOUNCED, Metrics, Neighbor, Port, Protocol,
+    Select, Server, ServerState, Tunnel, Vip,
 };
 
 use diagnostic::Report;

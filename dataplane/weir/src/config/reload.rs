@@ -60,8 +60,21 @@ impl Changes {
 
 fn port(changes: &mut Changes, old: &Port, new: &Port) {
     // Without `..`: a new field has to be thought of here.
-    let Port { name, device, addresses, gateways, mac, queues, rx_ring, tx_ring, mtu, promiscuous, vlan } =
-        old;
+    // `announce` is the control thread's alone, which follows it at once.
+    let Port {
+        name,
+        device,
+        addresses,
+        gateways,
+        mac,
+        queues,
+        rx_ring,
+        tx_ring,
+        mtu,
+        promiscuous,
+        vlan,
+        announce: _,
+    } = old;
     let mut note =
         |key: &str, old: String, new: String| changes.note(&format!("[[port]] {name:?}: {key}"), old, new);
     note("name", name.clone(), new.name.clone());

@@ -66,7 +66,12 @@ pub struct Port {
     pub promiscuous: bool,
     /// The VLAN of its frames; `None`: they are untagged.
     pub vlan: Option<u16>,
+    /// Whether its addresses and the VIPs are announced here by gratuitous ARP and neighbour advertisements.
+    pub announce: bool,
 }
+
+/// Most addresses of one VIP that are announced; of a larger prefix none is.
+pub const MOST_ANNOUNCED: usize = 256;
 
 /// `[[neighbor]]`: a static ARP or NDP entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

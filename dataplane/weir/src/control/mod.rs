@@ -3,10 +3,11 @@
 //! It never touches a packet. Workers send it news through their queues; it answers with frames to
 //! transmit and with new generations, which take effect without a lock.
 
+mod announce;
 mod directory;
 mod neighbors;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use dataplane::{
     pipeline::{Notice, counters::Counters},
@@ -27,7 +28,7 @@ use ipc::{
 };
 
 pub use self::directory::{Directory, ServerLabel, VipLabel};
-use self::neighbors::NeighborCache;
+use self::{announce::Announcer, neighbors::NeighborCache};
 use crate::{
     config::Config,
     health::{Board, Counts, HealthStatus, Prober},
@@ -40,6 +41,9 @@ const RELEASE_EVERY_NANOS: u64 = 1_000_000_000;
 /// Between two rounds in which each worker is told the flows of the others.
 const EXCHANGE_EVERY_NANOS: u64 = 2_000_000;
 
+/// Most addresses that are announced in one round: questions for neighbours share the queue.
+const ANNOUNCEMENTS_PER_ROUND: usize = 8;
+
 /// What the control thread owns.
 #[derive(Debug)]
 pub struct Control {
@@ -49,6 +53,7 @@ pub struct Control {
     builder: Builder,
     routes: Routes,
     neighbors: NeighborCache,
+    announcer: Announcer,
     publisher: Publisher<Tables>,
     workers: Vec<Handle>,
     directory: Directory,
@@ -77,6 +82,8 @@ impl Control {
         configure_neighbors(&mut neighbors, &config, &spec, &routes, now);
         neighbors.take_changed();
         let tables = builder.build(&spec, &neighbors.table())?;
+        let mut announcer = Announcer::default();
+        announcer.configure(&config);
         let mut directory = Directory::default();
         directory.update(&config, &builder, &tables, &[]);
         let (publisher, readers) = snapshot::channel(Box::new(tables), workers);
@@ -87,6 +94,7 @@ impl Control {
             builder,
             routes,
             neighbors,
+            announcer,
             publisher,
             workers: Vec::new(),
             directory,
@@ -119,6 +127,7 @@ impl Control {
         for hop in self.neighbors.questions(now) {
             self.ask(hop);
         }
+        self.announce(now);
         let health_changed = self.examine(now);
         if health_changed {
             self.spec = spec::from_config(&self.config, &self.macs, &self.health);
@@ -150,7 +159,15 @@ impl Control {
         self.directory.update(&self.config, &self.builder, &tables, &self.workers);
         self.publisher.publish(Box::new(tables));
         configure_neighbors(&mut self.neighbors, &self.config, &self.spec, &self.routes, now);
+        self.announcer.configure(&self.config);
         Ok(())
+    }
+
+    /// Learns whether the link of each port is up, in the order of the configuration.
+    pub fn links(&mut self, up: impl Iterator<Item = bool>) {
+        for (port, up) in (0u16..).map(PortId).zip(up) {
+            self.announcer.link(port, up);
+        }
     }
 
     /// The configuration in force.
@@ -246,6 +263,26 @@ impl Control {
         }
     }
 
+    /// Tells neighbours the addresses that are due, a few of them in a round.
+    fn announce(&mut self, now: Nanos) {
+        let Some(worker) = self.workers.first() else { return };
+        for _ in 0..ANNOUNCEMENTS_PER_ROUND {
+            let Some((port, address)) = self.announcer.due(now) else { return };
+            let mac = self.spec.ports[port.index()].mac;
+            let frame = match address {
+                IpAddr::V4(own) => InjectedFrame::new(port, &Arp::request_frame(mac, own, own)),
+                IpAddr::V6(own) => {
+                    let to_all = ndp::advertisement_frame(mac, own, mac, Ipv6Addr::UNSPECIFIED);
+                    InjectedFrame::new(port, &to_all)
+                }
+            };
+            if frame.is_some_and(|frame| !worker.inject(frame)) {
+                return; // the worker is behind: the same one in the next round
+            }
+            self.announcer.sent(now);
+        }
+    }
+
     /// Publishes a generation of the same configuration with what is known of the neighbours now.
     fn publish(&mut self) {
         match self.builder.build(&self.spec, &self.neighbors.table()) {
@@ -309,7 +346,7 @@ fn configure_neighbors(cache: &mut NeighborCache, config: &Config, spec: &Spec, 
 #[cfg(test)]
 mod tests {
     use dataplane::{
-        ports::memory::MemoryQueue,
+        ports::{Packet as _, memory::MemoryQueue},
         tables::{hash::HashKey, select::Load},
         time::Clock,
         worker::{Parts, Worker},
@@ -318,13 +355,13 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn workers_learn_each_others_flows_once_a_period() {
-        let text = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"198.51.100.2/24\"]\n\
-                    [[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"198.51.100.11\"]\n";
+    const MAC: Mac = Mac([2; 6]);
+
+    /// The control thread on a configuration with one port, and workers that it is attached to.
+    fn start(text: &str, workers: usize) -> (Control, Vec<Worker<MemoryQueue>>, Vec<Handle>) {
         let config = Config::parse(text, "test.toml").unwrap().config;
-        let (mut control, readers) = Control::new(config, vec![Mac([2; 6])], 2, Nanos(0)).unwrap();
-        let (_workers, handles): (Vec<_>, Vec<_>) = (0u16..)
+        let (mut control, readers) = Control::new(config, vec![MAC], workers, Nanos(0)).unwrap();
+        let (workers, handles): (Vec<_>, Vec<_>) = (0u16..)
             .zip(readers)
             .map(|(lcore, tables)| {
                 let parts = Parts {
@@ -339,6 +376,14 @@ mod tests {
             })
             .unzip();
         control.attach(handles.clone());
+        (control, workers, handles)
+    }
+
+    #[test]
+    fn workers_learn_each_others_flows_once_a_period() {
+        let text = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"198.51.100.2/24\"]\n\
+                    [[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"198.51.100.11\"]\n";
+        let (mut control, _workers, handles) = start(text, 2);
         let server = ServerId(0);
         handles[0].counters.server(server).flows.add(5);
         handles[1].counters.server(server).flows.add(2);
@@ -347,5 +392,41 @@ mod tests {
         control.tick(Nanos(EXCHANGE_EVERY_NANOS));
         let seen: Vec<u64> = handles.iter().map(|handle| handle.counters.live_flows(server)).collect();
         assert_eq!(seen, [7, 7]);
+    }
+
+    #[test]
+    fn announcements_are_gratuitous_and_a_few_in_a_round() {
+        let text = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"198.51.100.2/24\"]\nannounce = true\n\
+                    [[neighbor]]\naddress = \"198.51.100.11\"\nmac = \"02:00:00:00:00:0b\"\n\
+                    [[vip]]\naddress = \"203.0.113.0/27\"\nservers = [\"198.51.100.11\"]\n";
+        let another = "[[vip]]\naddress = \"2001:db8::10\"\nservers = [\"198.51.100.11\"]\n";
+        let (mut control, mut workers, _handles) = start(text, 1);
+        let mut said_in_rounds = |control: &mut Control, rounds: std::ops::Range<u64>| {
+            let mut said = Vec::new();
+            for round in rounds {
+                control.tick(Nanos(round * 1_000_000));
+                (0..64).for_each(|_| _ = workers[0].turn());
+                let frames = workers[0].queue_mut(PortId(0)).outgoing.drain(..);
+                let before = said.len();
+                said.extend(frames.map(|packet| packet.data().to_vec()));
+                assert!(said.len() <= before + ANNOUNCEMENTS_PER_ROUND);
+            }
+            said
+        };
+        let said = said_in_rounds(&mut control, 0..10);
+        assert_eq!(said.len(), 1 + 32, "the port's own address and every VIP's");
+        let own = "198.51.100.2".parse().unwrap();
+        assert_eq!(said[0][..], Arp::request_frame(MAC, own, own), "a request for the sender's own address");
+
+        let config = Config::parse(&format!("{text}{another}"), "test.toml").unwrap().config;
+        control.reload(config, Nanos(10_000_000)).unwrap();
+        let said = said_in_rounds(&mut control, 10..20);
+        let [to_all] = &said[..] else { panic!("{} announcements after the reload", said.len()) };
+        assert_eq!((&to_all[..6], to_all[54]), (&[0x33, 0x33, 0, 0, 0, 1][..], 136));
+        assert_eq!(to_all[58] & 0x60, 0x20, "overrides, and is no answer");
+
+        control.links([false].into_iter());
+        control.links([true].into_iter());
+        assert_eq!(said_in_rounds(&mut control, 20..30).len(), 1 + 32 + 1, "the link came up");
     }
 }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod announce;
 mod balance;
 mod decap;
 mod health;

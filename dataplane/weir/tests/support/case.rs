@@ -66,6 +66,8 @@ pub struct Case {
     pub vlan: bool,
     /// The VIP is a whole prefix.
     pub prefix: bool,
+    /// The balancer's ports announce its addresses.
+    pub announce: bool,
     /// The MTU of the balancer's ports.
     pub mtu: u16,
 }
@@ -82,7 +84,7 @@ impl Case {
     pub fn new(way: Way, inner: Family, outer: Family) -> Self {
         let (vip_ipv6, server_ipv6) = (inner == Family::V6, outer == Family::V6);
         let mtu = if way == Way::Nat { 1500 } else { super::lab::TUNNEL_MTU };
-        Self { way, vip_ipv6, server_ipv6, vlan: false, prefix: false, mtu }
+        Self { way, vip_ipv6, server_ipv6, vlan: false, prefix: false, announce: false, mtu }
     }
 
     pub fn with_vlan(self) -> Self {
@@ -95,6 +97,10 @@ impl Case {
 
     pub fn with_prefix(self) -> Self {
         Self { prefix: true, ..self }
+    }
+
+    pub fn with_announcements(self) -> Self {
+        Self { announce: true, ..self }
     }
 
     /// The VIP as the configuration states it.

@@ -126,11 +126,12 @@ fn configuration(lab: &Lab, case: &Case, more: &'static str) -> impl Fn(Weights)
     let mut head = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\"]\nlcores = \"1\"\n".to_owned();
     let mtu = case.mtu;
     let vlan = if case.vlan { format!("vlan = {VLAN}\n") } else { String::new() };
+    let announce = if case.announce { "announce = true\n" } else { "" };
     for (number, (interface, [v4, v6])) in lab.ports.iter().enumerate() {
         let device = format!("net_af_packet{number},iface={interface}");
         let _ = write!(
             head,
-            "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n{vlan}"
+            "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n{vlan}{announce}"
         );
     }
     let socket = lab.scratch.path().join("weir.sock");

@@ -100,6 +100,7 @@ fn port(index: usize, table: &TableReader<'_>, eal: &Eal, seen: &mut Seen) -> Po
         mtu: table.integer("mtu").map_or(0, |n| n.value),
         promiscuous: table.boolean("promiscuous").is_some_and(|p| p.value),
         vlan: table.integer("vlan").map(|v| v.value),
+        announce: table.boolean("announce").is_some_and(|a| a.value),
     };
     table.finish();
     port

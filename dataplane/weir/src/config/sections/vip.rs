@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::super::diagnostic::Span;
 use super::super::port_set::PortSet;
 use super::super::reader::{At, TableReader};
-use super::super::types::{Encap, Protocol, Select, ServerState, Tunnel, Vip};
+use super::super::types::{Encap, MOST_ANNOUNCED, Protocol, Select, ServerState, Tunnel, Vip};
 use super::super::values;
 use super::health;
 use super::overlap::TakenPorts;
@@ -228,6 +228,14 @@ fn check_network(vip: &Vip, span: &Span, around: &Surroundings<'_>) {
                 "give the VIP addresses that no other host has: Weir answers ARP and NDP for them",
             );
         }
+    }
+    let announcing = around.ports.list.iter().any(|port| port.announce);
+    if announcing && vip.network.max_prefix_len() - vip.network.prefix_len() > MOST_ANNOUNCED.ilog2() as u8 {
+        report.warning(
+            span,
+            format!("VIP {shown} is not announced: it has more than {MOST_ANNOUNCED} addresses"),
+            "route the prefix to Weir, or write it as smaller ones",
+        );
     }
     if vip.encap == Encap::L3dsr && !values::is_host(vip.network) {
         report.error_across(

@@ -54,6 +54,7 @@ fn the_smallest_file_gets_every_default() {
             mtu: 1500,
             promiscuous: false,
             vlan: None,
+            announce: false,
         }],
         neighbors: vec![],
         tunnel: Tunnel {
