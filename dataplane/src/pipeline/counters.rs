@@ -50,25 +50,6 @@ impl Counter {
     }
 }
 
-/// Packets and bytes of a VIP on one lcore, as they came from clients.
-#[derive(Debug, Default, Zeroable)]
-#[repr(C)]
-pub struct VipCounters {
-    /// Packets forwarded.
-    pub packets: Counter,
-    /// Their frames' bytes.
-    pub bytes: Counter,
-}
-
-impl VipCounters {
-    /// Counts forwarded packets.
-    #[inline(always)]
-    pub fn add(&self, traffic: Traffic) {
-        self.packets.add(traffic.packets);
-        self.bytes.add(traffic.bytes);
-    }
-}
-
 /// What one lcore knows of a server.
 #[derive(Debug, Default, Zeroable)]
 #[repr(C, align(64))]
@@ -125,7 +106,6 @@ pub struct Counters {
     /// Flow table events and load.
     pub lcore: LcoreCounters,
     id: LcoreId,
-    vips: HugeArray<VipCounters>,
     servers: HugeArray<ServerCounters>,
     /// Turns taken in each VIP's rotation.
     turns: HugeArray<Counter>,
@@ -140,17 +120,16 @@ impl Counters {
         Ok(Self {
             lcore: LcoreCounters::default(),
             id,
-            vips: HugeArray::zeroed(MAX_VIPS)?,
             servers: HugeArray::zeroed(MAX_SERVERS)?,
             turns: HugeArray::zeroed(MAX_VIPS)?,
             elsewhere: HugeArray::zeroed(MAX_SERVERS)?,
         })
     }
 
-    /// The counters of a VIP.
+    /// The counters of all servers, by [`ServerId`].
     #[inline]
-    pub fn vip(&self, id: VipId) -> &VipCounters {
-        &self.vips[id.index() % MAX_VIPS]
+    pub fn servers(&self) -> &[ServerCounters] {
+        &self.servers
     }
 
     /// The counters of a server.

@@ -150,9 +150,9 @@ pub fn steer<P: Packet, A: Addresses>(
     let Hop::Link(link) = &server.hop else { return Some(Verdict::Drop(DropReason::Unresolved)) };
     if server.encap.is_tunnel() {
         let (template, inner) = (tables.template(id), flow.inner(hash));
-        let fits = inner.len <= template.most();
+        let fits = inner.len < template.limit();
         return Some(if fits {
-            rewrite::tunnel(packet, &inner, template)
+            rewrite::tunnel(packet, inner, template)
         } else {
             Verdict::Drop(DropReason::TooBig)
         });

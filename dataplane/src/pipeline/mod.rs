@@ -18,12 +18,12 @@ pub mod vlan;
 use std::{io, net::IpAddr, sync::Arc};
 
 use arrayvec::ArrayVec;
-use ipc::id::{LcoreId, PortId, ServerId, VipId};
+use ipc::id::{LcoreId, PortId, ServerId};
 
 use self::{
     counters::{Counters, Ledger, Traffic},
     icmp::Allowance,
-    plain::{Family, Plain, Reader},
+    plain::{Kind, Plain, Reader},
     single::Desk,
 };
 pub use self::{
@@ -32,14 +32,11 @@ pub use self::{
 };
 use crate::{
     ports::{BURST, Burst, Packet},
-    prefetch::{prefetch, prefetch_all},
+    prefetch::prefetch_all,
     tables::{Tables, flow::EntryId, hash::HashKey, route::NextHop, template::Inner},
     time::Tick,
     wire::Mac,
 };
-
-/// How many packets ahead the first bytes of a frame are asked for.
-const PREFETCH_AHEAD: usize = 4;
 
 /// News for the control thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,32 +103,25 @@ impl Core {
     }
 }
 
-/// What is left to do with a packet.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// It is plain, and its flow may have this entry.
-    Find(Family, EntryId),
-    /// It goes to this server.
-    ToServer(ServerId),
-    /// It is to be looked at closely.
-    Single,
-    /// Nothing.
-    Done(Verdict),
-}
-
 /// A packet's place in the burst, one cache line. Stages write its fields and never move it.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Lane {
     plain: Plain,
-    step: Step,
+    /// The number of the [`EntryId`] that the flow of a plain packet may have; then of the [`ServerId`] that it goes to,
+    /// or [`NOWHERE`] when it has its verdict.
+    target: u32,
+    verdict: Verdict,
 }
 
 const _: () = assert!(size_of::<Lane>() == 64);
 
+/// No entry and no server has this number.
+const NOWHERE: u32 = u32::MAX;
+
 impl Default for Lane {
     fn default() -> Self {
-        Self { plain: Plain::default(), step: Step::Single }
+        Self { plain: Plain::default(), target: NOWHERE, verdict: Verdict::Punt }
     }
 }
 
@@ -155,133 +145,126 @@ pub fn process_burst<P: Packet>(
     read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
     ask_for_entries(lanes, desk.flows);
     find_servers(burst, lanes, &mut desk);
-    send_to_servers(burst, lanes, &mut desk);
-    hand_over(burst, lanes, port, ledger, out);
+    let only = send_to_servers(burst, lanes, &mut desk);
+    hand_over(burst, lanes, port, only, tables, ledger, out);
 }
 
 /// Stage 1. Read the headers of plain packets; ask for the buckets of their flows.
 #[inline(always)]
 fn read<P: Packet>(burst: &Burst<P>, lanes: &mut [Lane], reader: &Reader, flows: &Flows) {
-    let mut ahead = burst.iter();
-    for packet in ahead.by_ref().take(PREFETCH_AHEAD) {
-        packet.prefetch();
-    }
-    for (packet, lane) in burst.iter().zip(lanes) {
-        if let Some(next) = ahead.next() {
-            next.prefetch();
+    for (packet, Lane { plain, .. }) in burst.iter().zip(lanes) {
+        reader.read(packet, plain);
+        match plain.kind {
+            Kind::V4 => flows.v4.prefetch_bucket(plain.hash),
+            Kind::V6 => flows.v6.prefetch_bucket(plain.hash),
+            Kind::Other => {}
         }
-        lane.step = match reader.read(packet, &mut lane.plain) {
-            Some(family) => {
-                match family {
-                    Family::V4 => flows.v4.prefetch_bucket(lane.plain.hash),
-                    Family::V6 => flows.v6.prefetch_bucket(lane.plain.hash),
-                }
-                Step::Find(family, EntryId::NONE)
-            }
-            None => Step::Single,
-        };
     }
 }
 
 /// Stage 2. Find the entry that a flow most likely has, and ask for it.
 #[inline(always)]
 fn ask_for_entries(lanes: &mut [Lane], flows: &Flows) {
-    for lane in lanes {
-        if let Step::Find(family, entry) = &mut lane.step {
-            *entry = match family {
-                Family::V4 => flows.v4.prefetch_entry(lane.plain.hash),
-                Family::V6 => flows.v6.prefetch_entry(lane.plain.hash),
-            };
-        }
+    for Lane { plain, target, .. } in lanes {
+        let EntryId(entry) = match plain.kind {
+            Kind::V4 => flows.v4.prefetch_entry(plain.hash),
+            Kind::V6 => flows.v6.prefetch_entry(plain.hash),
+            Kind::Other => EntryId(NOWHERE),
+        };
+        *target = entry;
     }
 }
 
-/// Stage 3. A flow that goes on has its server: ask for what is needed there. Every other packet is decided on whole, so
-/// that the packets of a flow are seen in order.
+/// Stage 3. A flow that goes on has its server: ask for what is needed there. Every other packet is decided on whole,
+/// so that the packets of a flow are seen in order.
 #[inline(always)]
 fn find_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut Desk<'_>) {
-    for (packet, lane) in burst.iter_mut().zip(lanes) {
-        let Plain { addresses, word, .. } = &lane.plain;
-        let known = match lane.step {
-            Step::Find(Family::V4, entry) => desk.flows.v4.goes_on(entry, &addresses[0], *word, desk.now),
-            Step::Find(Family::V6, entry) => desk.flows.v6.goes_on(entry, addresses, *word, desk.now),
-            _ => None,
+    let tables = desk.tables;
+    for (packet, Lane { plain, target, verdict }) in burst.iter_mut().zip(lanes) {
+        let (Plain { addresses, word, .. }, entry) = (&*plain, EntryId(*target));
+        let known = match plain.kind {
+            Kind::V4 => desk.flows.v4.goes_on(entry, &addresses[0], *word, desk.now),
+            Kind::V6 => desk.flows.v6.goes_on(entry, addresses, *word, desk.now),
+            Kind::Other => None,
         };
-        lane.step = match known {
-            Some(server) => {
-                prefetch_all(desk.tables.template(server));
-                prefetch(desk.counters.server(server));
-                Step::ToServer(server)
-            }
-            None => Step::Done(desk.decide(packet)),
-        };
+        if let Some(server) = known {
+            prefetch_all(tables.template(server));
+            *target = server.0;
+        } else {
+            *verdict = desk.decide(packet);
+            *target = NOWHERE;
+        }
     }
 }
 
 /// Stage 4. Put the headers of the server in front. What needs more than that, or does not fit, is decided on whole.
+/// Returns the port if all packets leave on one.
 #[inline(always)]
-fn send_to_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut Desk<'_>) {
-    // Packets for the same VIP in a row are counted together.
-    let (mut vip, mut traffic) = (VipId(0), Traffic::default());
-    for (packet, lane) in burst.iter_mut().zip(lanes) {
-        let Step::ToServer(id) = lane.step else { continue };
-        let (template, plain) = (desk.tables.template(id), &lane.plain);
-        let inner = Inner { len: plain.ip_len, tos: plain.tos, entropy: plain.hash as u32 };
-        if template.is_empty() || inner.len > template.most() {
-            lane.step = Step::Done(desk.decide(packet));
+fn send_to_servers<P: Packet>(
+    burst: &mut Burst<P>,
+    lanes: &mut [Lane],
+    desk: &mut Desk<'_>,
+) -> Option<PortId> {
+    let (tables, counters) = (desk.tables, desk.counters.servers());
+    let only = tables.template(ServerId(lanes.first()?.target)).port();
+    let mut others = 0;
+    for (packet, Lane { plain, target, verdict }) in burst.iter_mut().zip(lanes) {
+        let id = ServerId(*target);
+        let template = tables.template(id);
+        // Without headers nothing fits.
+        if plain.ip_len >= template.limit() {
+            if *target != NOWHERE {
+                *verdict = desk.decide(packet);
+                *target = NOWHERE;
+            }
+            others |= u16::from(*verdict != Verdict::Forward(only));
             continue;
         }
-        let one = Traffic { packets: 1, bytes: packet.len() as u64 };
-        let verdict = rewrite::tunnel(packet, &inner, template);
-        lane.step = Step::Done(verdict);
-        if let Verdict::Forward(_) = verdict {
-            desk.counters.server(id).add(one);
-            if template.vip() != vip {
-                desk.counters.vip(vip).add(traffic);
-                (vip, traffic) = (template.vip(), Traffic::default());
-            }
-            traffic += one;
+        let traffic = Traffic { packets: 1, bytes: packet.len() as u64 };
+        let inner = Inner { len: plain.ip_len, tos: plain.tos, entropy: plain.hash as u32 };
+        if template.put(packet, inner).is_err() {
+            (*target, *verdict) = (NOWHERE, Verdict::Drop(DropReason::NoHeadroom));
+            others = 1;
+            continue;
+        }
+        others |= template.port().0 ^ only.0;
+        if let Some(server) = counters.get(id.index()) {
+            server.add(traffic);
         }
     }
-    desk.counters.vip(vip).add(traffic);
+    (others == 0).then_some(only)
 }
 
-/// Stage 5. Hand over.
+/// Stage 5. Hand over, all at once where packets leave on the one port `only`.
 #[inline(always)]
 fn hand_over<P: Packet>(
     burst: &mut Burst<P>,
     lanes: &[Lane],
     port: PortId,
+    only: Option<PortId>,
+    tables: &Tables,
     ledger: &mut Ledger,
     out: &mut Outbox<P>,
 ) {
-    if let Some(to) = only_port(lanes)
-        && out.tx[to.index()].is_empty()
+    if let Some(only) = only
+        && out.tx[only.index()].is_empty()
     {
-        return std::mem::swap(burst, &mut out.tx[to.index()]);
+        return std::mem::swap(burst, &mut out.tx[only.index()]);
     }
     for (packet, lane) in burst.drain(..).zip(lanes) {
-        match lane.step {
-            Step::Done(Verdict::Forward(to)) => out.tx[to.index()].push(packet),
-            Step::Done(Verdict::Reply) => out.tx[port.index()].push(packet),
-            Step::Done(Verdict::Wait) => out.waiting.push(packet),
-            Step::Done(Verdict::Drop(reason)) => ledger.count_drop(reason),
-            // The stages before leave no packet undone.
-            Step::Done(Verdict::Punt) | Step::Find(..) | Step::ToServer(_) | Step::Single => {
+        let verdict = match lane.target {
+            NOWHERE => lane.verdict,
+            server => Verdict::Forward(tables.template(ServerId(server)).port()),
+        };
+        match verdict {
+            Verdict::Forward(to) => out.tx[to.index()].push(packet),
+            Verdict::Reply => out.tx[port.index()].push(packet),
+            Verdict::Wait => out.waiting.push(packet),
+            Verdict::Drop(reason) => ledger.count_drop(reason),
+            Verdict::Punt => {
                 let control = ledger.control();
                 ledger.count_tx(control, Traffic { packets: 1, bytes: packet.len() as u64 });
             }
         }
     }
-}
-
-/// The one port that all packets leave on; `None`: there is no such.
-#[inline(always)]
-fn only_port(lanes: &[Lane]) -> Option<PortId> {
-    let to = |lane: &Lane| match lane.step {
-        Step::Done(Verdict::Forward(to)) => Some(to),
-        _ => None,
-    };
-    let first = to(lanes.first()?)?;
-    lanes.iter().all(|lane| to(lane) == Some(first)).then_some(first)
 }

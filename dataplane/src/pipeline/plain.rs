@@ -10,7 +10,7 @@ use crate::{
 /// TCP's control bits that open or end a connection.
 const CHANGING: u8 = tcp::Flags::SYN | tcp::Flags::FIN | tcp::Flags::RST;
 
-/// Bytes of Ethernet, IP and TCP headers without options.
+/// Bytes of Ethernet, IP and TCP headers without options. Shorter datagrams are not plain.
 const LEN_V4: usize = L3 + ipv4::HEADER_LEN + tcp::HEADER_LEN;
 const LEN_V6: usize = L3 + ipv6::HEADER_LEN + tcp::HEADER_LEN;
 
@@ -23,12 +23,16 @@ const MASK_V6: u32 = 0x00f0_ffff;
 /// More fragments, or a place that is not the first, of a fragment word as it stands in the packet.
 const FRAGMENT: u16 = u16::from_be(0x3fff);
 
-/// The family of a plain packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
+/// What a packet is, as far as a quick look tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Not plain: [`parse`](super::parse::parse) has to say what it is.
+    #[default]
+    Other,
+    /// Plain over IPv4.
     V4,
-    /// IPv6.
+    /// Plain over IPv6.
     V6,
 }
 
@@ -45,6 +49,8 @@ pub struct Plain {
     pub ip_len: u16,
     /// DSCP and ECN.
     pub tos: u8,
+    /// Whether it is plain; if not, the other fields mean nothing.
+    pub kind: Kind,
 }
 
 /// A port as plain packets are read on it.
@@ -63,79 +69,77 @@ impl Reader {
         Self { mac: u64::from_le_bytes(word), hash_key }
     }
 
-    /// Reads a packet that is plain. `None`: it is not, and [`parse`](super::parse::parse) has to say what it is.
+    /// Reads a packet if it is plain, and says so in `plain.kind`.
     #[inline(always)]
-    pub fn read<P: Packet>(&self, packet: &P, plain: &mut Plain) -> Option<Family> {
-        let frame = packet.data().first_chunk::<LEN_V4>()?;
+    pub fn read<P: Packet>(&self, packet: &P, plain: &mut Plain) {
+        plain.kind = Kind::Other;
+        let Some(frame) = packet.data().first_chunk::<LEN_V4>() else { return };
         let for_us = u64::from_le_bytes(take(frame, 0)) << 16 == self.mac;
         let start = u32::from_le_bytes(take(frame, 12));
         if !for_us || packet.has_bad_checksum() {
-            return None;
+            return;
         }
         if start & MASK_V4 == START_V4 {
-            self.read_v4(frame, packet.len(), plain).then_some(Family::V4)
-        } else if start & MASK_V6 == START_V6 {
-            let frame = packet.data().first_chunk::<LEN_V6>()?;
-            self.read_v6(frame, packet.len(), plain).then_some(Family::V6)
-        } else {
-            None
+            self.read_v4(frame, packet.len(), plain);
+        } else if start & MASK_V6 == START_V6
+            && let Some(frame) = packet.data().first_chunk::<LEN_V6>()
+        {
+            self.read_v6(frame, packet.len(), plain);
         }
     }
 
     #[inline(always)]
-    fn read_v4(&self, frame: &[u8; LEN_V4], len: usize, plain: &mut Plain) -> bool {
+    fn read_v4(&self, frame: &[u8; LEN_V4], len: usize, plain: &mut Plain) {
         const L4: usize = L3 + ipv4::HEADER_LEN;
-        let ip_len = be16(frame, L3 + ipv4::field::TOTAL_LEN);
         let protocol = frame[L3 + ipv4::field::PROTOCOL];
-        let Some((state, upper_len)) = upper(protocol, take(frame, L4)) else { return false };
+        let ip_len = be16(frame, L3 + ipv4::field::TOTAL_LEN);
         let fragment = u16::from_ne_bytes(take(frame, L3 + ipv4::field::FRAGMENT)) & FRAGMENT;
-        let whole = usize::from(ip_len) >= ipv4::HEADER_LEN + upper_len && usize::from(ip_len) <= len - L3;
+        let whole = usize::from(ip_len) >= LEN_V4 - L3 && usize::from(ip_len) + L3 <= len;
         if fragment != 0 || !whole {
-            return false;
+            return;
         }
+        let Some(state) = state(protocol, frame, L4) else { return };
         let key = u64::from(u32::from_le_bytes(take(frame, L4))) | u64::from(protocol) << 32;
         plain.addresses[0] = u64::from_le_bytes(take(frame, L3 + ipv4::field::SOURCE));
         plain.word = key | state;
         plain.hash = self.hash_key.v4(plain.addresses[0], key);
-        (plain.ip_len, plain.tos) = (ip_len, frame[L3 + ipv4::field::TOS]);
-        true
+        plain.ip_len = ip_len;
+        plain.tos = frame[L3 + ipv4::field::TOS];
+        plain.kind = Kind::V4;
     }
 
     #[inline(always)]
-    fn read_v6(&self, frame: &[u8; LEN_V6], len: usize, plain: &mut Plain) -> bool {
+    fn read_v6(&self, frame: &[u8; LEN_V6], len: usize, plain: &mut Plain) {
         const L4: usize = L3 + ipv6::HEADER_LEN;
-        let payload_len = usize::from(be16(frame, L3 + ipv6::field::PAYLOAD_LEN));
-        let ip_len = ipv6::HEADER_LEN + payload_len;
         let protocol = frame[L3 + ipv6::field::NEXT_HEADER];
-        let Some((state, upper_len)) = upper(protocol, take(frame, L4)) else { return false };
-        if payload_len < upper_len || ip_len > len - L3 || ip_len > usize::from(u16::MAX) {
-            return false;
+        let ip_len = ipv6::HEADER_LEN + usize::from(be16(frame, L3 + ipv6::field::PAYLOAD_LEN));
+        if ip_len < LEN_V6 - L3 || ip_len + L3 > len || ip_len > usize::from(u16::MAX) {
+            return;
         }
+        let Some(state) = state(protocol, frame, L4) else { return };
         let key = u64::from(u32::from_le_bytes(take(frame, L4))) | u64::from(protocol) << 32;
         for (at, word) in (L3 + ipv6::field::SOURCE..).step_by(8).zip(&mut plain.addresses) {
             *word = u64::from_le_bytes(take(frame, at));
         }
         plain.word = key | state;
         plain.hash = self.hash_key.v6(plain.addresses, key);
-        (plain.ip_len, plain.tos) = (ip_len as u16, (be16(frame, L3) >> 4) as u8);
-        true
+        plain.ip_len = ip_len as u16;
+        plain.tos = (be16(frame, L3) >> 4) as u8;
+        plain.kind = Kind::V6;
     }
 }
 
-/// The state of a flow that a packet with this upper layer changes nothing about, as part of a word, and the least
-/// length of its header; `None`: it is neither TCP nor UDP, or wrong.
+/// The state of a flow that a packet with this upper layer changes nothing about, as part of a word; `None`: it is
+/// neither TCP nor UDP, or wrong.
 #[inline(always)]
-fn upper(protocol: u8, header: [u8; tcp::HEADER_LEN]) -> Option<(u64, usize)> {
+fn state<const LEN: usize>(protocol: u8, frame: &[u8; LEN], l4: usize) -> Option<u64> {
     /// No flow is in this state: the packet opens or ends one.
     const NONE: u64 = 0xff << 40;
     match protocol {
-        protocol::TCP if header[12] >= 0x50 => {
-            let state = if header[13] & CHANGING == 0 { State::Established.word(0) } else { NONE };
-            Some((state, tcp::HEADER_LEN))
+        protocol::TCP if frame[l4 + 12] >= 0x50 => {
+            Some(if frame[l4 + 13] & CHANGING == 0 { State::Established.word(0) } else { NONE })
         }
-        protocol::UDP if usize::from(be16(&header, 4)) >= udp::HEADER_LEN => {
-            Some((State::Datagram.word(0), udp::HEADER_LEN))
-        }
+        protocol::UDP if usize::from(be16(frame, l4 + 4)) >= udp::HEADER_LEN => Some(State::Datagram.word(0)),
         _ => None,
     }
 }
@@ -152,21 +156,21 @@ mod tests {
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
-    fn read(packet: &MemoryPacket, mac: Mac) -> Option<(Family, Plain)> {
+    fn read(packet: &MemoryPacket, mac: Mac) -> Plain {
         let mut plain = Plain::default();
-        let reader = Reader::new(mac, HashKey::default());
-        reader.read(packet, &mut plain).map(|family| (family, plain))
+        Reader::new(mac, HashKey::default()).read(packet, &mut plain);
+        plain
     }
 
     /// A TCP or UDP packet that is plain.
-    fn plain_frame(family: Family, protocol: u8, payload: usize) -> Vec<u8> {
-        let (len, l4) = match family {
-            Family::V4 => (LEN_V4, L3 + ipv4::HEADER_LEN),
-            Family::V6 => (LEN_V6, L3 + ipv6::HEADER_LEN),
+    fn plain_frame(kind: Kind, protocol: u8, payload: usize) -> Vec<u8> {
+        let (len, l4) = match kind {
+            Kind::V4 => (LEN_V4, L3 + ipv4::HEADER_LEN),
+            _ => (LEN_V6, L3 + ipv6::HEADER_LEN),
         };
         let mut frame = vec![0; len + payload];
         frame[..6].copy_from_slice(&MAC.0);
-        if family == Family::V4 {
+        if kind == Kind::V4 {
             frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
             frame[16..18].copy_from_slice(&((len - L3 + payload) as u16).to_be_bytes());
             (frame[22], frame[23]) = (64, protocol);
@@ -193,8 +197,8 @@ mod tests {
             changes in prop::collection::vec((0usize..LEN_V6, any::<u8>()), 0..4),
             cut in 0usize..100,
         ) {
-            let family = if v6 { Family::V6 } else { Family::V4 };
-            let mut frame = plain_frame(family, if tcp { protocol::TCP } else { protocol::UDP }, payload);
+            let kind = if v6 { Kind::V6 } else { Kind::V4 };
+            let mut frame = plain_frame(kind, if tcp { protocol::TCP } else { protocol::UDP }, payload);
             for (at, byte) in changes {
                 if let Some(changed) = frame.get_mut(at) {
                     *changed = byte;
@@ -202,14 +206,15 @@ mod tests {
             }
             frame.truncate(frame.len().saturating_sub(cut.saturating_sub(60)));
             let packet = MemoryPacket::new(&frame);
-            if let Some((family, plain)) = read(&packet, MAC) {
+            let plain = read(&packet, MAC);
+            if plain.kind != Kind::Other {
                 let mut flow = Flow::default();
                 prop_assert_eq!(parse(&packet, MAC, &mut flow), Ok(Parsed::Flow));
                 let (key_word, hash, expected) = match flow.key() {
-                    Key::V4(key) => (key.word(), key.hash(HashKey::default()), Family::V4),
-                    Key::V6(key) => (key.word(), key.hash(HashKey::default()), Family::V6),
+                    Key::V4(key) => (key.word(), key.hash(HashKey::default()), Kind::V4),
+                    Key::V6(key) => (key.word(), key.hash(HashKey::default()), Kind::V6),
                 };
-                prop_assert_eq!((family, plain.hash), (expected, hash));
+                prop_assert_eq!((plain.kind, plain.hash), (expected, hash));
                 prop_assert_eq!((plain.ip_len, plain.tos), (flow.ip_len, flow.tos));
                 let state = match flow.tcp {
                     None => State::Datagram.word(0),
@@ -223,12 +228,12 @@ mod tests {
 
     #[test]
     fn usual_packets_are_plain() {
-        for family in [Family::V4, Family::V6] {
+        for kind in [Kind::V4, Kind::V6] {
             for protocol in [protocol::TCP, protocol::UDP] {
-                let packet = MemoryPacket::new(&plain_frame(family, protocol, 6));
-                assert_eq!(read(&packet, MAC).map(|(family, _)| family), Some(family));
-                assert_eq!(read(&packet, Mac([2, 0, 0, 0, 0, 9])), None);
-                assert_eq!(read(&packet.with_rx_checksum(RxChecksum::Bad), MAC), None);
+                let packet = MemoryPacket::new(&plain_frame(kind, protocol, 6));
+                assert_eq!(read(&packet, MAC).kind, kind);
+                assert_eq!(read(&packet, Mac([2, 0, 0, 0, 0, 9])).kind, Kind::Other);
+                assert_eq!(read(&packet.with_rx_checksum(RxChecksum::Bad), MAC).kind, Kind::Other);
             }
         }
     }

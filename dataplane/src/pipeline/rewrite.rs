@@ -20,15 +20,10 @@ use crate::{
 };
 
 /// Puts prepared headers in front of a packet that fits on its way with them: the caller has compared
-/// [`Template::most`]. What is behind the IP packet is cut off: Ethernet padding would become payload of the tunnel.
-#[inline(always)]
-pub fn tunnel<P: Packet>(packet: &mut P, inner: &Inner, template: &Template) -> Verdict {
-    let kept = usize::from(inner.len);
-    match packet.replace_front(L3, template.len(), kept, template.room()) {
-        Ok(front) => {
-            template.write(front, inner);
-            Verdict::Forward(template.port())
-        }
+/// [`Template::limit`].
+pub fn tunnel<P: Packet>(packet: &mut P, inner: Inner, template: &Template) -> Verdict {
+    match template.put(packet, inner) {
+        Ok(()) => Verdict::Forward(template.port()),
         Err(NoRoom) => Verdict::Drop(DropReason::NoHeadroom),
     }
 }

@@ -99,7 +99,6 @@ impl Desk<'_> {
         let bytes = packet.len() as u64;
         let verdict = self.rewrite(packet, flow, hash, id, server);
         if let Verdict::Forward(_) = verdict {
-            self.counters.vip(server.vip).add(Traffic { packets: 1, bytes });
             self.counters.server(id).add(Traffic { packets: 1, bytes });
         }
         verdict
@@ -123,10 +122,10 @@ impl Desk<'_> {
             if template.is_empty() {
                 return Verdict::Drop(DropReason::NoServer); // its server is down, and no other one is up
             }
-            if inner.len > template.most() {
-                return self.complain(packet, flow, DropReason::TooBig, template.most());
+            if inner.len >= template.limit() {
+                return self.complain(packet, flow, DropReason::TooBig, template.limit() - 1);
             }
-            return rewrite::tunnel(packet, &inner, template);
+            return rewrite::tunnel(packet, inner, template);
         }
         let dscp = if let Encap::L3dsr { dscp } = server.encap { Some(dscp) } else { None };
         let new = NewEnd { end: End::Destination, address: server.address, port: server.port, dscp };

@@ -73,17 +73,16 @@ impl Packet for MemoryPacket {
         self.end = self.end.min(self.start + len);
     }
 
-    fn replace_front(
+    fn replace_front<const ROOM: usize>(
         &mut self,
         strip: usize,
         front: usize,
         keep: usize,
-        room: usize,
-    ) -> Result<&mut [u8], NoRoom> {
+    ) -> Result<&mut [u8; ROOM], NoRoom> {
         let rest = self.start + strip;
-        let at = rest.checked_sub(room).ok_or(NoRoom)?;
+        let room = self.bytes[..rest].last_chunk_mut().ok_or(NoRoom)?;
         (self.start, self.end) = (rest - front, rest + keep);
-        Ok(&mut self.bytes[at..rest])
+        Ok(room)
     }
 
     fn rx_checksum(&self) -> RxChecksum {
@@ -145,11 +144,10 @@ mod tests {
     #[test]
     fn front_is_replaced_and_the_rest_cut() {
         let mut packet = MemoryPacket::new(b"abcdefgh");
-        let room = packet.replace_front(2, 3, 5, 16).unwrap();
-        assert_eq!(room.len(), 16);
+        let room = packet.replace_front::<16>(2, 3, 5).unwrap();
         room[13..].copy_from_slice(b"xyz");
         assert_eq!(packet.data(), b"xyzcdefg");
-        assert_eq!(packet.replace_front(2, 3, 5, HEADROOM + 2), Err(NoRoom));
+        assert_eq!(packet.replace_front::<{ HEADROOM + 2 }>(2, 3, 5), Err(NoRoom));
         assert_eq!(packet.data(), b"xyzcdefg");
     }
 

@@ -65,18 +65,17 @@ pub trait Packet: Sized {
     fn truncate(&mut self, len: usize);
 
     /// Replaces the first `strip` bytes of the frame by `front` new ones, and cuts a single-segment frame behind the
-    /// `keep` bytes that follow. Returns the last `room` bytes in front of those that follow, of which the frame
+    /// `keep` bytes that follow. Returns the last `ROOM` bytes in front of those that follow, of which the frame
     /// has taken `front`: they hold the old bytes and anything, and all may be written.
     ///
     /// # Panics
-    /// May panic unless `front <= room` and the first segment has `strip` bytes, a single segment `strip + keep`.
-    fn replace_front(
+    /// May panic unless `front <= ROOM` and the first segment has `strip` bytes, a single segment `strip + keep`.
+    fn replace_front<const ROOM: usize>(
         &mut self,
         strip: usize,
         front: usize,
         keep: usize,
-        room: usize,
-    ) -> Result<&mut [u8], NoRoom>;
+    ) -> Result<&mut [u8; ROOM], NoRoom>;
 
     /// What the port says of the checksums.
     fn rx_checksum(&self) -> RxChecksum {

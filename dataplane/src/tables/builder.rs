@@ -259,7 +259,7 @@ fn prepare(key: &ServerKey, vip: VipId, state: ServerState, hop: Hop, source: &T
 fn template(server: &Server, key: &ServerKey, source: &TunnelSource) -> Template {
     match (server.hop, Ends::new(server.encap, server.address, source)) {
         (Hop::Link(link), Some(ends)) if server.is_up() => {
-            Template::new(server.encap, ends, &link, server.vip, key.service.network.addr().is_ipv6())
+            Template::new(server.encap, ends, &link, key.service.network.addr().is_ipv6())
         }
         _ => Template::NONE,
     }

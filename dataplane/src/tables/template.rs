@@ -2,17 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipc::id::{PortId, VipId};
+use ipc::id::PortId;
 
 use super::{
     encap::{Encap, GueVariant},
     server::Link,
     spec::TunnelSource,
 };
-use crate::wire::{
-    checksum,
-    ethernet::{self, ether_type},
-    gre, ipv4, ipv6, protocol, put16, take, udp,
+use crate::{
+    ports::{NoRoom, Packet},
+    wire::{
+        checksum,
+        ethernet::{self, ether_type},
+        gre, ipv4, ipv6, protocol, put16, take, udp,
+    },
 };
 
 /// TTL and hop limit of outer headers.
@@ -23,6 +26,10 @@ const ROOM: usize = 80;
 
 /// The part of a template that nearly all encapsulations fit in: one cache line, copied as a whole.
 const SHORT: usize = 64;
+
+/// Bytes that IPIP and GRE without a key add over IPv4.
+const IPIP4: usize = ipv4::HEADER_LEN;
+const GRE4: usize = ipv4::HEADER_LEN + gre::HEADER_LEN;
 
 /// The addresses of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +52,20 @@ pub enum Ends {
     },
 }
 
-/// Which fields of the headers depend on the packet.
+/// Which fields of the headers depend on the packet, and where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Form {
     /// There are no headers.
     None,
-    /// An IPv4 header, with nothing or GRE behind it.
+    /// An IPv4 header without entropy alone.
+    Ipip4,
+    /// The same with GRE without a key behind it.
+    Gre4,
+    /// An IPv4 header with whatever else.
     V4,
-    /// An IPv4 header without entropy in its source, with UDP behind it.
-    V4Udp,
-    /// An IPv6 header, with nothing or GRE behind it.
+    /// An IPv6 header.
     V6,
-    /// An IPv6 header with UDP behind it.
-    V6Udp,
 }
 
 /// Ethernet and outer headers of one server, at the end of a fixed array, and what the way there asks for.
@@ -71,12 +78,10 @@ pub struct Template {
     bytes: [u8; ROOM],
     /// Mask of the entropy bits in an IPv4 source.
     entropy: u32,
-    /// The VIP of the server.
-    vip: VipId,
     /// The sum over the words of an IPv4 header as prepared, not inverted.
     sum: u16,
-    /// Longest IP packet that still fits on its way with outer headers, in bytes.
-    most: u16,
+    /// One more than the longest IP packet that still fits on its way with outer headers, in bytes; 0 without headers.
+    limit: u16,
     /// Where packets leave.
     port: PortId,
     /// Bytes in use, at the end of `bytes`; 0: no outer headers.
@@ -84,6 +89,8 @@ pub struct Template {
     /// Bytes from the outer IP header to the end.
     overhead: u8,
     form: Form,
+    /// Whether UDP follows the outer IP header.
+    udp: bool,
 }
 
 /// What outer headers take from the packet inside.
@@ -102,13 +109,13 @@ impl Template {
     pub const NONE: Self = Self {
         bytes: [0; ROOM],
         entropy: 0,
-        vip: VipId(0),
         sum: 0,
-        most: 0,
+        limit: 0,
         port: PortId(0),
         len: 0,
         overhead: 0,
         form: Form::None,
+        udp: false,
     };
 
     /// The headers of a tunnel along `link` for packets of a VIP, which is IPv6 or not; none for encapsulations without
@@ -116,7 +123,7 @@ impl Template {
     ///
     /// Over IPv4, DF is set and the id zero: the outer packet is never fragmented and so is atomic
     /// (RFC 6864 §4.1). UDP checksums are zero, over IPv6 as RFC 6935 allows for tunnels.
-    pub fn new(encap: Encap, ends: Ends, link: &Link, vip: VipId, inner_v6: bool) -> Self {
+    pub fn new(encap: Encap, ends: Ends, link: &Link, inner_v6: bool) -> Self {
         let (ether_type, inner_protocol) = match inner_v6 {
             false => (ether_type::IPV4, protocol::IPV4),
             true => (ether_type::IPV6, protocol::IPV6),
@@ -160,18 +167,18 @@ impl Template {
         Self {
             bytes,
             entropy,
-            vip,
             sum: if is_v4 { checksum::fold(checksum::add(0, &ip)) } else { 0 },
-            most: link.mtu.saturating_sub(overhead as u16),
+            limit: link.mtu.saturating_sub(overhead as u16).saturating_add(1),
             port: link.port,
             len: header.len() as u8,
             overhead: overhead as u8,
-            form: match (is_v4, outer_protocol) {
-                (true, protocol::UDP) => Form::V4Udp,
-                (true, _) => Form::V4,
-                (false, protocol::UDP) => Form::V6Udp,
+            form: match (is_v4, encap) {
                 (false, _) => Form::V6,
+                (true, Encap::Ipip) if entropy == 0 => Form::Ipip4,
+                (true, Encap::Gre { key: None }) => Form::Gre4,
+                (true, _) => Form::V4,
             },
+            udp: outer_protocol == protocol::UDP,
         }
     }
 
@@ -187,93 +194,92 @@ impl Template {
         self.len as usize
     }
 
-    /// The VIP of the server; of no meaning without headers.
-    #[inline(always)]
-    pub const fn vip(&self) -> VipId {
-        self.vip
-    }
-
     /// Where packets leave; of no meaning without headers.
     #[inline(always)]
     pub const fn port(&self) -> PortId {
         self.port
     }
 
-    /// Longest IP packet that still fits on its way behind these headers, in bytes.
+    /// One more than the longest IP packet that still fits on its way behind these headers, in bytes; 0 without headers.
     #[inline(always)]
-    pub const fn most(&self) -> u16 {
-        self.most
+    pub const fn limit(&self) -> u16 {
+        self.limit
     }
 
-    /// Bytes that [`Template::write`] needs in front of the packet inside: more than [`Template::len`].
+    /// Replaces the Ethernet header of `packet` by these headers, with what depends on the packet: length, DSCP and ECN
+    /// (copied, RFC 6040 §4.1 normal mode), entropy, checksum. What is behind the IP packet inside is cut off: Ethernet
+    /// padding would become payload of the tunnel.
     #[inline(always)]
-    pub const fn room(&self) -> usize {
-        if self.len() <= SHORT { SHORT } else { ROOM }
+    pub fn put<P: Packet>(&self, packet: &mut P, inner: Inner) -> Result<(), NoRoom> {
+        // What most packets get has constant lengths and is patched at constant places.
+        if self.form == Form::Gre4 {
+            self.put_v4::<GRE4, P>(packet, inner)
+        } else if self.form == Form::Ipip4 {
+            self.put_v4::<IPIP4, P>(packet, inner)
+        } else {
+            self.put_any(packet, inner)
+        }
     }
 
-    /// Writes the headers over `front`, [`Template::room`] bytes that end where the packet inside begins, and patches
-    /// what depends on it: length, DSCP and ECN (copied, RFC 6040 §4.1 normal mode), entropy, checksum. The
-    /// first `room - len` bytes hold nothing of use afterwards.
+    /// The same for an outer IPv4 header without entropy, with which `OVERHEAD` bytes begin.
     #[inline(always)]
-    pub fn write(&self, front: &mut [u8], inner: &Inner) {
-        // Constant lengths, so that each copy is a few vector moves.
-        if let Some(front) = front.first_chunk_mut::<ROOM>() {
-            *front = self.bytes;
-        } else if let (Some(front), Some(bytes)) =
-            (front.first_chunk_mut::<SHORT>(), self.bytes.last_chunk::<SHORT>())
-        {
+    fn put_v4<const OVERHEAD: usize, P: Packet>(&self, packet: &mut P, inner: Inner) -> Result<(), NoRoom> {
+        let (strip, keep) = (ethernet::HEADER_LEN, usize::from(inner.len));
+        // The whole line is written, more than the headers: a few vector moves.
+        let front = packet.replace_front::<SHORT>(strip, strip + OVERHEAD, keep)?;
+        if let Some(bytes) = self.bytes.last_chunk() {
             *front = *bytes;
         }
-        let at = front.len().saturating_sub(usize::from(self.overhead));
+        let total = OVERHEAD as u16 + inner.len;
+        let ip = &mut front[SHORT - OVERHEAD..];
+        ip[..4].copy_from_slice(&ipv4::first_word(inner.tos, total));
+        let sum = checksum::add16(checksum::add16(self.sum, total), u16::from(inner.tos));
+        put16(ip, ipv4::field::CHECKSUM, !sum);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn put_any<P: Packet>(&self, packet: &mut P, inner: Inner) -> Result<(), NoRoom> {
+        let (strip, keep) = (ethernet::HEADER_LEN, usize::from(inner.len));
+        if self.len() > SHORT {
+            let front = packet.replace_front::<ROOM>(strip, self.len(), keep)?;
+            *front = self.bytes;
+            self.patch(front, inner);
+        } else {
+            let front = packet.replace_front::<SHORT>(strip, self.len(), keep)?;
+            if let Some(bytes) = self.bytes.last_chunk() {
+                *front = *bytes;
+            }
+            self.patch(front, inner);
+        }
+        Ok(())
+    }
+
+    /// Patches what depends on the packet inside, whatever the form.
+    fn patch(&self, front: &mut [u8], inner: Inner) {
+        let at = front.len() - usize::from(self.overhead);
         let outer = &mut front[at..];
         let total = u16::from(self.overhead) + inner.len;
-        if self.form == Form::V4
-            && let Some(ip) = outer.first_chunk_mut()
-        {
-            self.patch_v4(ip, total, inner);
+        let upper = if self.form == Form::V6 {
+            let word = 6 << 28 | u32::from(inner.tos) << 20 | inner.entropy & 0xf_ffff;
+            outer[..4].copy_from_slice(&word.to_be_bytes());
+            put16(outer, ipv6::field::PAYLOAD_LEN, total - ipv6::HEADER_LEN as u16);
+            ipv6::HEADER_LEN
         } else {
-            self.patch(outer, total, inner);
-        }
-    }
-
-    /// Patches what depends on the packet inside an outer IPv4 header.
-    #[inline(always)]
-    fn patch_v4(&self, ip: &mut [u8; ipv4::HEADER_LEN], total: u16, inner: &Inner) {
-        let sum = u32::from(self.sum) + u32::from(inner.tos) + u32::from(total);
-        let source = inner.entropy & self.entropy;
-        let sum = sum + (source >> 16) + (source & 0xffff);
-        ip[ipv4::field::TOS] = inner.tos;
-        put16(ip, ipv4::field::TOTAL_LEN, total);
-        put16(ip, ipv4::field::CHECKSUM, !checksum::fold(sum));
-        if self.entropy != 0 {
-            let fixed = u32::from_be_bytes(take(ip, ipv4::field::SOURCE));
-            ip[ipv4::field::SOURCE..ipv4::field::DESTINATION]
+            let source = inner.entropy & self.entropy;
+            let sum = checksum::add16(checksum::add16(self.sum, total), u16::from(inner.tos));
+            let sum = checksum::add16(checksum::add16(sum, (source >> 16) as u16), source as u16);
+            let fixed = u32::from_be_bytes(take(outer, ipv4::field::SOURCE));
+            outer[..4].copy_from_slice(&ipv4::first_word(inner.tos, total));
+            outer[ipv4::field::SOURCE..ipv4::field::DESTINATION]
                 .copy_from_slice(&(fixed | source).to_be_bytes());
-        }
-    }
-
-    /// The same for the other forms.
-    #[inline(never)]
-    fn patch(&self, outer: &mut [u8], total: u16, inner: &Inner) {
-        let udp_at = match self.form {
-            Form::V4 | Form::V4Udp => {
-                if let Some(ip) = outer.first_chunk_mut() {
-                    self.patch_v4(ip, total, inner);
-                }
-                ipv4::HEADER_LEN
-            }
-            Form::V6 | Form::V6Udp => {
-                let word = 6 << 28 | u32::from(inner.tos) << 20 | inner.entropy & 0xf_ffff;
-                outer[..4].copy_from_slice(&word.to_be_bytes());
-                put16(outer, ipv6::field::PAYLOAD_LEN, total - ipv6::HEADER_LEN as u16);
-                ipv6::HEADER_LEN
-            }
-            Form::None => return,
+            put16(outer, ipv4::field::CHECKSUM, !sum);
+            ipv4::HEADER_LEN
         };
-        if matches!(self.form, Form::V4Udp | Form::V6Udp) {
+        if self.udp {
             // Source ports from 49152 on (RFC 8085 §5.1.1: entropy in the ephemeral range).
-            put16(outer, udp_at, 0xc000 | inner.entropy as u16);
-            put16(outer, udp_at + 4, total - udp_at as u16);
+            put16(outer, upper, 0xc000 | inner.entropy as u16);
+            put16(outer, upper + 4, total - upper as u16);
         }
     }
 }
@@ -324,7 +330,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::ipv4::Ipv4;
+    use crate::{ports::memory::MemoryPacket, wire::ipv4::Ipv4};
 
     const V4: Ends = Ends::V4 {
         source: Ipv4Addr::new(192, 0, 2, 2),
@@ -347,15 +353,18 @@ mod tests {
     }
 
     fn template(encap: Encap, ends: Ends, inner_v6: bool) -> Template {
-        Template::new(encap, ends, &TEST_LINK, VipId(0), inner_v6)
+        Template::new(encap, ends, &TEST_LINK, inner_v6)
     }
 
-    /// The headers as they stand in front of a packet.
+    /// The headers as they stand in front of a packet, which is otherwise untouched.
     fn written(encap: Encap, ends: Ends, inner_v6: bool, inner: &Inner) -> Vec<u8> {
         let template = template(encap, ends, inner_v6);
-        let mut front = vec![0xaa; template.room()];
-        template.write(&mut front, inner);
-        front.split_off(template.room() - template.len())
+        let mut packet = MemoryPacket::new(&vec![0xaa; ethernet::HEADER_LEN + usize::from(inner.len) + 3]);
+        template.put(&mut packet, *inner).unwrap();
+        let mut frame = packet.data().to_vec();
+        let inside = frame.split_off(template.len());
+        assert_eq!(inside, vec![0xaa; usize::from(inner.len)]);
+        frame
     }
 
     #[test]
@@ -365,7 +374,7 @@ mod tests {
 
     #[test]
     fn overhead_is_that_of_the_encapsulation() {
-        let overhead = |encap, ends| TEST_LINK.mtu - template(encap, ends, false).most();
+        let overhead = |encap, ends| TEST_LINK.mtu + 1 - template(encap, ends, false).limit();
         assert_eq!(
             encaps().into_iter().map(|encap| overhead(encap, V4)).collect::<Vec<_>>(),
             [24, 28, 20, 32, 28]

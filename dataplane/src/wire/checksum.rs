@@ -22,6 +22,13 @@ pub const fn fold(sum: u32) -> u16 {
     sum as u16
 }
 
+/// The one's complement sum of two words.
+#[inline(always)]
+pub const fn add16(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u16 // no second carry: two words that carry sum to at most 0xfffe without it
+}
+
 /// The checksum of `bytes`: what goes into the header when its checksum field counts as zero.
 pub fn of(bytes: &[u8]) -> u16 {
     !fold(add(0, bytes))
@@ -84,6 +91,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn words_are_added_as_in_a_wider_sum(a in any::<u16>(), b in any::<u16>()) {
+            prop_assert_eq!(add16(a, b), fold(u32::from(a) + u32::from(b)));
+        }
+
         #[test]
         fn incremental_update_equals_recomputation(
             mut bytes in prop::collection::vec(any::<u8>(), 40),

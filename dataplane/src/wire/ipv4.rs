@@ -27,6 +27,13 @@ pub mod field {
     pub const DESTINATION: usize = 16;
 }
 
+/// The first four bytes of a header without options: version and length, type of service, total length.
+#[inline(always)]
+pub(crate) const fn first_word(tos: u8, total_len: u16) -> [u8; 4] {
+    // Composed in a register: one store instead of three.
+    (0x45 | (tos as u32) << 8 | (u16::from_le_bytes(total_len.to_be_bytes()) as u32) << 16).to_le_bytes()
+}
+
 /// A packet whose IPv4 header, options included, is complete.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv4<'a>(&'a [u8]);

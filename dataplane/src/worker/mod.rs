@@ -127,6 +127,7 @@ impl<Q: Queue> Worker<Q> {
                 continue;
             }
             packets += self.burst.len();
+            self.burst.iter().for_each(Packet::prefetch);
             self.core.ledger.count_rx(at, traffic(&self.burst));
             let tables = self.tables.read();
             if let Some(vlan) = tables.ports[at].vlan {

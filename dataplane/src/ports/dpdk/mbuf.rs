@@ -301,20 +301,19 @@ impl Packet for Mbuf {
     }
 
     #[inline(always)]
-    fn replace_front(
+    fn replace_front<const ROOM: usize>(
         &mut self,
         strip: usize,
         front: usize,
         keep: usize,
-        room: usize,
-    ) -> Result<&mut [u8], NoRoom> {
+    ) -> Result<&mut [u8; ROOM], NoRoom> {
         let (data_len, pkt_len) = (usize::from(self.data_len()), self.pkt_len());
         let rest = usize::from(self.data_off()) + strip;
-        if rest < room {
+        if rest < ROOM {
             return Err(NoRoom);
         }
         let is_whole = data_len == pkt_len as usize;
-        assert!(front <= room && strip + if is_whole { keep } else { 0 } <= data_len);
+        assert!(front <= ROOM && strip + if is_whole { keep } else { 0 } <= data_len);
         // All fit in 16 bits: they lie within the buffer, whose length is a 16-bit number.
         if is_whole {
             self.set_extent((rest - front) as u16, (front + keep) as u16, (front + keep) as u32);
@@ -322,12 +321,12 @@ impl Packet for Mbuf {
             let data_len = (data_len - strip + front) as u16;
             self.set_extent((rest - front) as u16, data_len, pkt_len - strip as u32 + front as u32);
         }
-        // SAFETY: - `room` bytes before `rest`, which lies in the buffer as the first segment has `strip` bytes, are
-        //           in the buffer too;
+        // SAFETY: - `ROOM` bytes before `rest`, which lies in the buffer as the first segment has `strip` bytes, are
+        //           in the buffer too, and an array of bytes needs no alignment;
         //         - it is initialised memory, ours with the mbuf, and `self` is borrowed alone.
         unsafe {
             let buffer = (*self.raw()).buf_addr.cast::<u8>();
-            Ok(std::slice::from_raw_parts_mut(buffer.add(rest - room), room))
+            Ok(&mut *buffer.add(rest - ROOM).cast())
         }
     }
 

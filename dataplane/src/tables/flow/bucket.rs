@@ -5,14 +5,12 @@ use bytemuck::Zeroable;
 /// Entries that a bucket refers to.
 pub const LANES: usize = 12;
 
-/// Tags of all lanes; the four bytes behind them complete the vector.
+/// Tags, and where entries are.
 #[derive(Clone, Copy, Debug, Zeroable)]
 #[repr(C, align(64))]
 pub struct Bucket {
-    /// A tag per lane, 0 for an empty lane.
-    tags: [u8; LANES],
-    /// How many entries that belong here lie in the second bucket of their hash.
-    pub overflow: u32,
+    /// A tag per lane, 0 for an empty lane; the last four bytes make the vector whole, and hold `overflow`.
+    tags: [u8; 16],
     entries: [u32; LANES],
 }
 
@@ -40,9 +38,20 @@ impl Bucket {
     /// The lanes that hold `tag`.
     #[inline(always)]
     pub fn matching(&self, tag: u8) -> Matches {
-        let mut tags = [0; 16];
-        tags[..LANES].copy_from_slice(&self.tags);
-        Matches(equal_bytes(tags, tag) & ((1 << LANES) - 1))
+        Matches(equal_bytes(self.tags, tag) & ((1 << LANES) - 1))
+    }
+
+    /// How many entries that belong here lie in the second bucket of their hash.
+    #[inline]
+    pub const fn overflow(&self) -> u32 {
+        let [.., a, b, c, d] = self.tags;
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// Notes that one more or one less does.
+    pub fn change_overflow(&mut self, by: i32) {
+        let overflow = self.overflow().wrapping_add_signed(by);
+        self.tags[LANES..].copy_from_slice(&overflow.to_le_bytes());
     }
 
     /// An empty lane.
@@ -102,7 +111,7 @@ mod tests {
     #[test]
     fn lanes_are_found_by_tag() {
         let mut bucket = Bucket::zeroed();
-        bucket.overflow = 0x0707_0707; // must not look like tags
+        bucket.change_overflow(0x0707_0707); // must not look like tags
         for (lane, tag, entry) in [(0, 7, 100), (3, 255, 103), (11, 7, 111)] {
             bucket.fill(lane, tag, entry);
         }

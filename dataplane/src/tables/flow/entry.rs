@@ -145,7 +145,7 @@ impl State {
 
 /// Which entry of a flow table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryId(pub(super) u32);
+pub struct EntryId(pub u32);
 
 impl EntryId {
     /// No entry has it.

@@ -163,7 +163,7 @@ impl<A: Addresses> FlowTable<A> {
         let (home, tag) = (self.home(hash), Self::tag(hash));
         let bucket = &self.buckets[home];
         self.find_in(bucket, tag, key).or_else(|| {
-            if bucket.overflow == 0 {
+            if bucket.overflow() == 0 {
                 return None;
             }
             self.find_in(&self.buckets[self.other(home, tag)], tag, key)
@@ -220,7 +220,7 @@ impl<A: Addresses> FlowTable<A> {
         *entry = Entry::new(key, server, state, now);
         if bucket != home {
             entry.displace();
-            self.buckets[home].overflow += 1;
+            self.buckets[home].change_overflow(1);
         }
         self.buckets[bucket].fill(lane, tag, id);
         self.len += 1;
@@ -296,9 +296,9 @@ impl<A: Addresses> FlowTable<A> {
                 let entry = &mut self.entries[id as usize];
                 entry.displace();
                 if entry.is_displaced() {
-                    self.buckets[home].overflow += 1;
+                    self.buckets[home].change_overflow(1);
                 } else {
-                    self.buckets[target].overflow -= 1;
+                    self.buckets[target].change_overflow(-1);
                 }
                 return Some((home, lane));
             }
@@ -331,7 +331,7 @@ impl<A: Addresses> FlowTable<A> {
         let entry = self.entries[id as usize];
         if entry.is_displaced() {
             let home = self.other(bucket, tag);
-            self.buckets[home].overflow -= 1;
+            self.buckets[home].change_overflow(-1);
         }
         let slot = &mut self.entries[id as usize];
         slot.set_state(State::Free);
@@ -532,7 +532,7 @@ mod tests {
                 table.remove(&key(*flow));
             }
             prop_assert!(table.is_empty());
-            prop_assert!(table.buckets.iter().all(|bucket| bucket.overflow == 0));
+            prop_assert!(table.buckets.iter().all(|bucket| bucket.overflow() == 0));
         }
     }
 }

@@ -25,8 +25,8 @@ pub struct VipLabel {
     pub name: String,
     /// Whether the configuration still has it; a removed one may have flows left.
     pub configured: bool,
-    /// Packets and bytes that its slot had counted, over all lcores, before the slot was its own.
-    pub base: [u64; 2],
+    /// Packets and bytes that servers which are gone had counted for it, over all lcores.
+    pub departed: [u64; 2],
 }
 
 /// A server's name and what it is set to.
@@ -56,7 +56,7 @@ pub struct Directory {
     /// By VIP and in the order of the configuration, removed ones last.
     pub servers: Vec<ServerLabel>,
     names: HashMap<Service, String>,
-    vip_bases: HashMap<VipId, (Service, [u64; 2])>,
+    departed: HashMap<Service, [u64; 2]>,
     bases: HashMap<ServerId, (ServerKey, [u64; 3])>,
 }
 
@@ -74,10 +74,14 @@ impl Directory {
                 name.push_str(REMOVED);
             }
         }
-        self.vip_bases.retain(|id, (service, _)| known.get(service) == Some(id));
-        for (&service, &id) in &known {
-            self.vip_bases.entry(id).or_insert_with(|| (service, counted_vip(id, workers)));
+        let keys: HashMap<ServerId, ServerKey> = builder.servers().map(|(id, &key)| (id, key)).collect();
+        for (id, (key, base)) in self.bases.extract_if(|id, (key, _)| keys.get(id) != Some(key)) {
+            let counted = counted(id, workers);
+            let departed = self.departed.entry(key.service).or_default();
+            departed[0] += counted[0].saturating_sub(base[0]);
+            departed[1] += counted[1].saturating_sub(base[1]);
         }
+        self.departed.retain(|service, _| known.contains_key(service));
 
         let place = |service: &Service| order.get(service).copied().unwrap_or(usize::MAX);
         let mut vips: Vec<_> = known.iter().collect();
@@ -88,12 +92,10 @@ impl Directory {
                 id,
                 name: self.names.get(service).cloned().unwrap_or_default(),
                 configured: order.contains_key(service),
-                base: self.vip_bases.get(&id).map_or([0; 2], |(_, base)| *base),
+                departed: self.departed.get(service).copied().unwrap_or_default(),
             })
             .collect();
 
-        let keys: HashMap<ServerId, ServerKey> = builder.servers().map(|(id, &key)| (id, key)).collect();
-        self.bases.retain(|id, (key, _)| keys.get(id) == Some(key));
         for (&id, &key) in &keys {
             self.bases.entry(id).or_insert_with(|| (key, counted(id, workers)));
         }
@@ -121,14 +123,6 @@ impl Directory {
             })
             .collect();
     }
-}
-
-/// What a VIP's slot has counted up to now, over all lcores.
-fn counted_vip(id: VipId, workers: &[Handle]) -> [u64; 2] {
-    workers.iter().fold([0; 2], |sum, worker| {
-        let vip = worker.counters.vip(id);
-        [sum[0] + vip.packets.get(), sum[1] + vip.bytes.get()]
-    })
 }
 
 /// What the slot has counted up to now, over all lcores.

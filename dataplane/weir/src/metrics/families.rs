@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use dataplane::pipeline::{
     DropReason,
-    counters::{Ledger, ServerCounters, VipCounters},
+    counters::{Ledger, ServerCounters},
 };
 use prometheus::{
     Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
@@ -125,13 +125,15 @@ fn vips(page: &Page, source: &Source, status: &Status) {
     let bytes = page.counters("weir_vip_bytes_total", "Bytes of frames forwarded to servers.", &["vip"]);
     let flows = page.gauges("weir_vip_flows", "Live flows.", &["vip"]);
     for vip in &status.directory.vips {
-        let sum = |read: fn(&VipCounters) -> u64| -> u64 {
-            source.workers.iter().map(|worker| read(worker.counters.vip(vip.id))).sum()
+        let servers = || status.directory.servers.iter().filter(|server| server.vip == vip.name);
+        let sum = |read: fn(&ServerCounters) -> u64, base: usize| -> u64 {
+            let counted =
+                servers().map(|server| server_sum(source, server.id, read).saturating_sub(server.base[base]));
+            vip.departed[base] + counted.sum::<u64>()
         };
-        count(packets.as_ref(), &[&vip.name], sum(|vip| vip.packets.get()).saturating_sub(vip.base[0]));
-        count(bytes.as_ref(), &[&vip.name], sum(|vip| vip.bytes.get()).saturating_sub(vip.base[1]));
-        let servers = status.directory.servers.iter().filter(|server| server.vip == vip.name);
-        let live = servers.map(|server| server_sum(source, server.id, |server| server.flows.get())).sum();
+        count(packets.as_ref(), &[&vip.name], sum(|server| server.packets.get(), 0));
+        count(bytes.as_ref(), &[&vip.name], sum(|server| server.bytes.get(), 1));
+        let live = servers().map(|server| server_sum(source, server.id, |server| server.flows.get())).sum();
         set(flows.as_ref(), &[&vip.name], live);
     }
 }
