@@ -157,6 +157,7 @@ fn spec(encap: Encap, servers: u16) -> Spec {
             },
             ports: vec![VIP_PORT..=VIP_PORT],
             encap,
+            mss: None,
             select: Select::Alias,
             servers: (0..servers).map(server).collect(),
         }],

@@ -645,3 +645,35 @@ fn icmp_error_about_an_address_of_a_prefix_goes_to_its_server() {
     let to = Ip { ttl: 63, ..Ip::new(router, "198.51.100.12", 0) };
     assert_eq!(rig.send(0, &from_client(&error)), to_server(12, &icmp(to, 3, 4, [0, 0, 5, 0], &inner[..28])));
 }
+
+#[test]
+fn mss_of_a_syn_is_lowered_towards_servers_and_under_nat_towards_clients_too() {
+    let clamped = |mut vip: dataplane::tables::spec::VipSpec| {
+        vip.mss = Some(1400);
+        vip
+    };
+    let mut rig = Rig::new(vec![
+        clamped(vip(service(V4, 6, 80), GRE, vec![server("198.51.100.11", None, 1.0)])),
+        clamped(vip(service(V6, 6, 80), Encap::Nat, vec![server("2001:db8:1::12", Some(8080), 1.0)])),
+        vip(service(V4, 6, 81), GRE, vec![server("198.51.100.13", None, 1.0)]),
+    ]);
+    for (asked, allowed) in [(1460, 1400), (1400, 1400), (1200, 1200)] {
+        let sent = rig.send(0, &from_client(&v4(V4).syn(1000, 80, SYN, asked)));
+        let inner = v4(V4).syn(1000, 80, SYN, allowed);
+        assert_eq!(sent, to_server(11, &gre("198.51.100.11", 0, DF, &inner)), "{asked}");
+
+        let sent = rig.send(0, &from_client(&v6(V6).syn(1000, 80, SYN, asked)));
+        let expected = Ip { ttl: 63, ..v6("2001:db8:1::12") }.syn(1000, 8080, SYN, allowed);
+        assert_eq!(sent, to_server(12, &expected), "{asked}");
+        let back = Ip::new("2001:db8:1::12", "2001:db8:7::77", 6).syn(8080, 1000, SYN | ACK, asked);
+        let sent = rig.send(1, &frame(SERVER_NET_MAC, server_mac(12), &back));
+        let seen = Ip { ttl: 63, ..Ip::new(V6, "2001:db8:7::77", 6) }.syn(80, 1000, SYN | ACK, allowed);
+        assert_eq!(sent, Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &seen)), "{asked}");
+    }
+    let not_asked = v4(V4).syn(1000, 81, SYN, 1460);
+    let sent = rig.send(0, &from_client(&not_asked));
+    assert_eq!(sent, to_server(13, &gre("198.51.100.13", 0, DF, &not_asked)));
+    let later = v4(V4).syn(1000, 80, ACK, 1460);
+    let sent = rig.send(0, &from_client(&later));
+    assert_eq!(sent, to_server(11, &gre("198.51.100.11", 0, DF, &later)), "only a SYN has a say");
+}

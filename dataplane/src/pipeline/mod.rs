@@ -6,6 +6,7 @@
 
 pub mod counters;
 mod icmp;
+mod mss;
 mod parse;
 mod plain;
 mod resolve;

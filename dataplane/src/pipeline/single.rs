@@ -12,6 +12,7 @@ use super::{
     Notice,
     counters::{Counters, Traffic},
     icmp::{self, Allowance, Complaint},
+    mss,
     parse::{Flow, Key, Parsed, parse},
     resolve,
     rewrite::{self, End, NewEnd},
@@ -26,7 +27,7 @@ use crate::{
         server::{Hop, Server},
     },
     time::Tick,
-    wire::Mac,
+    wire::{Mac, tcp},
 };
 
 /// Where and when packets are treated, and what with.
@@ -83,6 +84,9 @@ impl Desk<'_> {
                 (hash, arrival.way(&mut self.flows.v6, tables, counters))
             }
         };
+        if flow.tcp.is_some_and(tcp::Flags::synchronises) {
+            self.limit_segments(packet, flow, &way);
+        }
         match way {
             Ok(Way::Server(server)) => self.send_to_server(packet, flow, hash, server),
             Ok(Way::Client(vip, port)) => self.send_to_client(packet, flow, vip, port),
@@ -91,6 +95,18 @@ impl Desk<'_> {
             }
             Ok(Way::Nowhere) => Verdict::Drop(DropReason::NotAVip),
             Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// Lowers what a SYN asks of the other end, if its VIP wants that.
+    fn limit_segments<P: Packet>(&self, packet: &mut P, flow: &Flow, way: &Result<Way, DropReason>) {
+        let vip = match *way {
+            Ok(Way::Server(server)) => self.tables.server(server).map(|server| server.vip),
+            Ok(Way::Client(vip, port)) => self.tables.lookup.at(vip, flow.protocol, port),
+            _ => None,
+        };
+        if let Some(most) = vip.and_then(|vip| self.tables.vip(vip)?.mss) {
+            mss::clamp(packet, flow, most);
         }
     }
 

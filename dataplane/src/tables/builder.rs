@@ -163,7 +163,8 @@ impl Builder {
             }
             services.extend(listened(vip_spec).map(|service| (service, vip)));
             let selector = Selector::new(vip_spec.select, vip, candidates, &mut self.rings);
-            put(&mut vips, vip.index(), Vip { service: vip_spec.service, encap: vip_spec.encap, selector });
+            let VipSpec { service, encap, mss, .. } = *vip_spec;
+            put(&mut vips, vip.index(), Vip { service, encap, mss, selector });
         }
         self.rings.end();
         // Servers that are no longer wanted keep the flows they have.
@@ -297,6 +298,7 @@ mod tests {
                     port: Some(80),
                 },
                 encap: Encap::Gre { key: None },
+                mss: None,
                 ports: vec![80..=80],
                 select: Select::default(),
                 servers: servers

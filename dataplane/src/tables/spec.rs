@@ -60,6 +60,8 @@ pub struct VipSpec {
     pub ports: Vec<RangeInclusive<u16>>,
     /// How its packets travel on.
     pub encap: Encap,
+    /// Largest TCP segment that the ends of its connections may ask each other for, as far as their SYNs pass here.
+    pub mss: Option<u16>,
     /// How a server is chosen for a new flow.
     pub select: Select,
     /// Its servers; no two with the same address and port.

@@ -31,6 +31,8 @@ pub struct Vip {
     pub service: Service,
     /// How its packets travel on.
     pub encap: Encap,
+    /// Largest TCP segment that the ends of its connections may ask each other for; `None`: as they like.
+    pub mss: Option<u16>,
     /// Chooses among the servers that take new flows.
     pub selector: Selector,
 }
@@ -117,9 +119,15 @@ impl VipLookup {
     /// The VIP that a packet with this five-tuple is for.
     #[inline]
     pub fn find<A: Addresses>(&self, key: &FlowKey<A>) -> Option<VipId> {
-        match key.destination() {
-            IpAddr::V4(address) => self.v4(address.to_bits(), key.protocol, key.destination_port()),
-            IpAddr::V6(address) => self.v6(address.to_bits(), key.protocol, key.destination_port()),
+        self.at(key.destination(), key.protocol, key.destination_port())
+    }
+
+    /// The VIP at an address; `port` in host order.
+    #[inline]
+    pub fn at(&self, address: IpAddr, protocol: u8, port: u16) -> Option<VipId> {
+        match address {
+            IpAddr::V4(address) => self.v4(address.to_bits(), protocol, port),
+            IpAddr::V6(address) => self.v6(address.to_bits(), protocol, port),
         }
     }
 

@@ -28,6 +28,12 @@ impl Flags {
         self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
     }
 
+    /// Whether SYN is set: from either end, it carries the options of the connection.
+    #[inline]
+    pub const fn synchronises(self) -> bool {
+        self.0 & Self::SYN != 0
+    }
+
     /// Whether RST is set.
     #[inline]
     pub const fn resets(self) -> bool {

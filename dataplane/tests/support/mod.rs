@@ -134,6 +134,19 @@ impl Ip {
         self.packet(&segment)
     }
 
+    /// A whole packet with a SYN in it that asks for segments of at most `mss` bytes.
+    pub fn syn(mut self, sport: u16, dport: u16, flags: u8, mss: u16) -> Vec<u8> {
+        self.protocol = 6;
+        let mut segment =
+            [&sport.to_be_bytes()[..], &dport.to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 2]].concat();
+        segment.extend([0x70, flags, 0x20, 0, 0, 0, 0, 0, 1, 2, 4]);
+        segment.extend(mss.to_be_bytes());
+        segment.extend([4, 2, 0]);
+        let sum = checksum(&self.summed(&segment));
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        self.packet(&segment)
+    }
+
     /// A whole packet with a UDP datagram in it; `sum`: whether it has a checksum.
     pub fn udp(mut self, sport: u16, dport: u16, payload: &[u8], sum: bool) -> Vec<u8> {
         self.protocol = 17;
@@ -168,7 +181,7 @@ pub fn server(address: &str, port: Option<u16>, weight: f64) -> ServerSpec {
 
 pub fn vip(service: Service, encap: Encap, servers: Vec<ServerSpec>) -> VipSpec {
     let ports = service.port.map(|port| port..=port).into_iter().collect();
-    VipSpec { service, ports, encap, select: Select::Alias, servers }
+    VipSpec { service, ports, encap, mss: None, select: Select::Alias, servers }
 }
 
 /// Two ports: 0 towards clients (192.0.2.2/24, 2001:db8::2/64, gateways .1 and ::1), 1 towards servers

@@ -92,6 +92,7 @@ fn vip_spec(vip: &Vip, gue_port: u16, health: &Board) -> VipSpec {
         service: service(vip),
         ports: vip.ports.ranges().to_vec(),
         encap: encap(vip, gue_port),
+        mss: vip.mss_clamp,
         select: rule(vip.select),
         servers: servers.collect(),
     }

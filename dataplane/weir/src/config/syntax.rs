@@ -269,9 +269,13 @@ fn in_words(lines: &Lines<'_>, line: usize, message: &str, token: &str) -> (Stri
 /// What to write for a key whose value stands without quotes.
 fn unquoted_example(name: &str) -> Option<String> {
     let keys = TABLES.iter().flat_map(|t| t.keys).filter(|k| k.name == name);
-    let bare =
-        |k: &&Key| matches!(k.kind, Kind::Integer { .. } | Kind::Float { .. } | Kind::Ports | Kind::Boolean);
-    keys.filter(bare).map(|k| format!("write {name} = {}", k.example)).next()
+    let quoted = |k: &Key| {
+        matches!(
+            k.kind,
+            Kind::Text(_) | Kind::Texts(_) | Kind::Duration { .. } | Kind::Word(_) | Kind::Table { .. }
+        )
+    };
+    keys.filter(|k| !quoted(k)).map(|k| format!("write {name} = {}", k.example)).next()
 }
 
 /// A key or header that is there a second time.

@@ -129,6 +129,8 @@ pub struct Vip {
     pub variant: u8,
     /// The code point that marks the VIP; always set with [`Encap::L3dsr`].
     pub dscp: Option<u8>,
+    /// Largest TCP segment that SYNs may ask for.
+    pub mss_clamp: Option<u16>,
     /// How a server is chosen for a new flow.
     pub select: Select,
     /// The servers; never empty, no (address, port) twice.

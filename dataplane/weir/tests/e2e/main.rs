@@ -10,3 +10,4 @@ mod balance;
 mod decap;
 mod health;
 mod icmp;
+mod mss;

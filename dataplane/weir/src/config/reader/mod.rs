@@ -16,6 +16,8 @@ use super::diagnostic::{Report, Span};
 use super::schema::{Default, Key, Kind, Later, Since, TABLES, Table};
 use super::suggest::nearest;
 
+pub(super) use typed::IntegerOr;
+
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct At<T> {

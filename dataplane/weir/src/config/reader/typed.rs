@@ -1,5 +1,6 @@
 //! Reads values of each kind, and says what is wrong with them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -9,6 +10,15 @@ use super::super::schema::{Default, Key, Kind, Later, Since, Word};
 use super::super::suggest::nearest;
 use super::super::values;
 use super::{At, TableReader, type_of};
+
+/// What a key says that takes a number or a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum IntegerOr<T> {
+    /// The number.
+    Integer(T),
+    /// `true`, or `false`.
+    Word(bool),
+}
 
 impl TableReader<'_> {
     /// A string as it is.
@@ -49,16 +59,39 @@ impl TableReader<'_> {
     pub(in super::super) fn integer<T: TryFrom<u64>>(&self, name: &'static str) -> Option<At<T>> {
         self.value(name, |key, value| {
             let Kind::Integer { min, max } = key.kind else { return None };
-            let DeValue::Integer(written) = value.get_ref() else {
-                return self.wrong_type(key, value, &unquoted(key, value));
-            };
-            let number = i128::from_str_radix(written.as_str(), written.radix());
-            let number = number.ok().and_then(|n| u64::try_from(n).ok()).filter(|n| (min..=max).contains(n));
-            match number.and_then(|n| T::try_from(n).ok()) {
-                Some(n) => Some(At::new(n, value.span())),
-                None => self.out_of_range(key, value, written.as_str()),
+            self.whole(key, value, min..=max)
+        })
+    }
+
+    /// A whole number within the schema's range, `true`, or `false`.
+    pub(in super::super) fn integer_or_true<T: TryFrom<u64>>(
+        &self,
+        name: &'static str,
+    ) -> Option<At<IntegerOr<T>>> {
+        self.value(name, |key, value| {
+            let Kind::IntegerOrTrue { min, max } = key.kind else { return None };
+            match value.get_ref() {
+                DeValue::Boolean(word) => Some(At::new(IntegerOr::Word(*word), value.span())),
+                _ => self.whole(key, value, min..=max).map(|n| At::new(IntegerOr::Integer(n.value), n.span)),
             }
         })
+    }
+
+    fn whole<T: TryFrom<u64>>(
+        &self,
+        key: &Key,
+        value: &Spanned<DeValue<'_>>,
+        range: RangeInclusive<u64>,
+    ) -> Option<At<T>> {
+        let DeValue::Integer(written) = value.get_ref() else {
+            return self.wrong_type(key, value, &unquoted(key, value));
+        };
+        let number = i128::from_str_radix(written.as_str(), written.radix());
+        let number = number.ok().and_then(|n| u64::try_from(n).ok()).filter(|n| range.contains(n));
+        match number.and_then(|n| T::try_from(n).ok()) {
+            Some(n) => Some(At::new(n, value.span())),
+            None => self.out_of_range(key, value, written.as_str()),
+        }
     }
 
     /// A number within the schema's range; whole ones are welcome too.
@@ -167,6 +200,7 @@ impl TableReader<'_> {
             Kind::Text(of) => format!("a string ({of})"),
             Kind::Texts(of) => format!("an array of strings ({of})"),
             Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Kind::IntegerOrTrue { min, max } => format!("true, false, or a whole number from {min} to {max}"),
             Kind::Float { min, max } => format!("a number from {min} to {max}"),
             Kind::Ports => "a port, a range like \"8000-8010\", or an array of both".into(),
             Kind::Boolean => "true or false".into(),
@@ -219,6 +253,9 @@ impl TableReader<'_> {
 fn unquoted(key: &Key, value: &Spanned<DeValue<'_>>) -> String {
     let fits = |text: &str| match key.kind {
         Kind::Integer { min, max } => text.parse().is_ok_and(|n: u64| (min..=max).contains(&n)),
+        Kind::IntegerOrTrue { min, max } => {
+            text == "true" || text == "false" || text.parse().is_ok_and(|n: u64| (min..=max).contains(&n))
+        }
         Kind::Float { min, max } => text.parse().is_ok_and(|n: f64| (min..=max).contains(&n)),
         Kind::Boolean => text == "true" || text == "false",
         _ => false,

@@ -46,6 +46,13 @@ pub enum Kind {
     },
     /// A port, a string with a range of them, or an array of both.
     Ports,
+    /// A whole number, `true` for one that is worked out, or `false` for none.
+    IntegerOrTrue {
+        /// Smallest allowed value.
+        min: u64,
+        /// Largest allowed value.
+        max: u64,
+    },
     /// A number, with or without decimals.
     Float {
         /// Smallest allowed value.
@@ -125,7 +132,7 @@ impl Kind {
     /// The allowed values in words, if there are bounds.
     pub fn range(&self) -> Option<String> {
         match self {
-            Kind::Integer { min, max } => Some(format!("{min} to {max}")),
+            Kind::Integer { min, max } | Kind::IntegerOrTrue { min, max } => Some(format!("{min} to {max}")),
             Kind::Ports => Some(format!("1 to {}", u16::MAX)),
             Kind::Float { min, max } => Some(format!("{min} to {max}")),
             Kind::Duration { min, max } => {

@@ -160,6 +160,8 @@ pub const TABLES: &[Table] = &[
                 "How a server is chosen for a new flow; see [choosing a server](#choosing-a-server)."),
             key("name", Kind::Text("a name"), Derived("like `203.0.113.10:80/tcp`"), r#""web""#,
                 "The name in logs, metrics and commands; unique."),
+            key("mss_clamp", Kind::IntegerOrTrue { min: 500, max: 9156 }, Value("false"), "1400",
+                "Largest TCP segment that clients and servers may ask each other for, as far as their SYNs pass Weir; `true`, only with `encap = \"nat\"`: the largest that fits every port. See [segment size](#segment-size)."),
             key("servers", Kind::Texts("server addresses"), Derived("the `[[vip.server]]` tables"), r#"["198.51.100.11", "198.51.100.12:8080"]"#,
                 "The servers, short form; a port only with `encap = \"nat\"`."),
             table("server", true, Derived("`servers`"), "The servers, long form."),

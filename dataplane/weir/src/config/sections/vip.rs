@@ -14,6 +14,7 @@ use super::super::reader::{At, TableReader};
 use super::super::types::{Encap, MOST_ANNOUNCED, Protocol, Select, ServerState, Tunnel, Vip};
 use super::super::values;
 use super::health;
+use super::mss::mss_clamp;
 use super::overlap::TakenPorts;
 use super::port::{Ports, once};
 use super::server::{self, ServerDraft, Surroundings};
@@ -40,7 +41,8 @@ pub(in super::super) fn vips(
 ) -> Vec<Vip> {
     let report = top.report;
     let errors_before = report.errors();
-    let mut drafts: Vec<VipDraft> = top.tables("vip").iter().filter_map(draft).collect();
+    let mut drafts: Vec<VipDraft> =
+        top.tables("vip").iter().filter_map(|table| draft(table, ports)).collect();
     if drafts.is_empty() && report.errors() == errors_before {
         report.warning(
             &(0..0),
@@ -61,7 +63,7 @@ pub(in super::super) fn vips(
     drafts.into_iter().map(finished).collect()
 }
 
-fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
+fn draft(table: &TableReader<'_>, ports_of_ours: &Ports) -> Option<VipDraft> {
     let address = table.parsed("address", values::vip_network);
     let protocol = table.word("protocol", Protocol::from_word).map_or(Protocol::Tcp, |p| p.value);
     let ports = table.ports("port");
@@ -86,6 +88,8 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
             "add dscp = 7, and the same code point on the servers",
         );
     }
+    let network = address.as_ref().map_or_else(IpNet::default, |address| address.value);
+    let mss_clamp = mss_clamp(table, ports_of_ours, network, protocol, kind);
     let select = table.word("select", Select::from_word).map_or(Select::Sed2, |s| s.value);
     let name = table.parsed("name", values::name);
     let servers = server::servers(table);
@@ -104,6 +108,7 @@ fn draft(table: &TableReader<'_>) -> Option<VipDraft> {
         key,
         variant: variant.unwrap_or(0),
         dscp,
+        mss_clamp,
         select,
         servers: Vec::new(),
         health,

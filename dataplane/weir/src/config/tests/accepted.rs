@@ -79,6 +79,7 @@ fn the_smallest_file_gets_every_default() {
             key: None,
             variant: 0,
             dscp: None,
+            mss_clamp: None,
             select: Select::Sed2,
             servers: vec![server("198.51.100.11"), server("198.51.100.12")],
             health: None,
@@ -193,6 +194,22 @@ fn an_ipv6_name_has_brackets_only_with_a_port() {
     let address = ip("2001:db8::1").into();
     assert_eq!(Vip::default_name(address, Some(80), Protocol::Tcp), "[2001:db8::1]:80/tcp");
     assert_eq!(Vip::default_name(address, None, Protocol::Any), "2001:db8::1/any");
+}
+
+#[test]
+fn segments_are_limited_by_a_number_or_under_nat_by_the_ports() {
+    let vip = |address: &str, extra: &str| format!("[[vip]]\naddress = \"{address}\"\n{extra}");
+    let (v4, v6) = ("servers = [\"192.0.2.11\"]\n", "servers = [\"2001:db8::11\"]\n");
+    let nat = "encap = \"nat\"\nport = 80\nmss_clamp = true\n";
+    let config = parse(&format!(
+        "{PORT}mtu = 9000\n[[port]]\ndevice = \"net_tap1\"\naddress = [\"198.51.100.2/24\"]\nmtu = 1400\n{}{}{}{}",
+        vip("203.0.113.1", &format!("mss_clamp = 1220\n{v4}")),
+        vip("203.0.113.2", &format!("{nat}{v4}")),
+        vip("2001:db8:f::1", &format!("{nat}{v6}")),
+        vip("203.0.113.3", &format!("mss_clamp = false\n{v4}")),
+    ));
+    let limits: Vec<_> = config.vips.iter().map(|vip| vip.mss_clamp).collect();
+    assert_eq!(limits, [Some(1220), Some(1360), Some(1340), None]);
 }
 
 #[test]
