@@ -144,36 +144,44 @@ pub fn process_burst<P: Packet>(
     let mut desk = Desk { port, mac, now, tables, flows, counters, allowance, notices: &mut out.notices };
 
     read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
-    ask_for_entries(lanes, desk.flows);
     find_servers(burst, lanes, &mut desk);
     let only = send_to_servers(burst, lanes, &mut desk);
     hand_over(burst, lanes, port, only, tables, ledger, out);
 }
 
-/// Stage 1. Read the headers of plain packets; ask for the buckets of their flows.
+/// How many packets a bucket gets to arrive from memory.
+const LAG: usize = 12;
+
+/// Stages 1 and 2. Read the headers of plain packets and ask for the buckets of their flows; [`LAG`] packets later, find
+/// in the bucket which entry the flow most likely has, and ask for that.
 #[inline(always)]
 fn read<P: Packet>(burst: &Burst<P>, lanes: &mut [Lane], reader: &Reader, flows: &Flows) {
-    for (packet, Lane { plain, .. }) in burst.iter().zip(lanes) {
+    for (at, packet) in burst.iter().enumerate() {
+        let Some(Lane { plain, .. }) = lanes.get_mut(at) else { break };
         reader.read(packet, plain);
         match plain.kind {
             Kind::V4 => flows.v4.prefetch_bucket(plain.hash),
             Kind::V6 => flows.v6.prefetch_bucket(plain.hash),
             Kind::Other => {}
         }
+        if let Some(lane) = at.checked_sub(LAG).and_then(|at| lanes.get_mut(at)) {
+            ask_for_entry(lane, flows);
+        }
+    }
+    let asked = lanes.len().saturating_sub(LAG);
+    for lane in &mut lanes[asked..] {
+        ask_for_entry(lane, flows);
     }
 }
 
-/// Stage 2. Find the entry that a flow most likely has, and ask for it.
 #[inline(always)]
-fn ask_for_entries(lanes: &mut [Lane], flows: &Flows) {
-    for Lane { plain, target, .. } in lanes {
-        let EntryId(entry) = match plain.kind {
-            Kind::V4 => flows.v4.prefetch_entry(plain.hash),
-            Kind::V6 => flows.v6.prefetch_entry(plain.hash),
-            Kind::Other => EntryId(NOWHERE),
-        };
-        *target = entry;
-    }
+fn ask_for_entry(Lane { plain, target, .. }: &mut Lane, flows: &Flows) {
+    let EntryId(entry) = match plain.kind {
+        Kind::V4 => flows.v4.prefetch_entry(plain.hash),
+        Kind::V6 => flows.v6.prefetch_entry(plain.hash),
+        Kind::Other => EntryId(NOWHERE),
+    };
+    *target = entry;
 }
 
 /// Stage 3. A flow that goes on has its server: ask for what is needed there. Every other packet is decided on whole,

@@ -168,9 +168,9 @@ const REPLY: u64 = 1 << FLAGS_AT;
 /// Flag: the entry lies in the second bucket of its hash.
 const DISPLACED: u64 = 2 << FLAGS_AT;
 
-/// Stamps are renewed when they are this old, in ticks (17 ms): a flow of many packets then does not make its
+/// Stamps are renewed when they are this old, in ticks (134 ms): a flow of many packets then does not make its
 /// line of the cache dirty with each of them. No time-out is that short.
-const STAMP_AGE: u32 = 256;
+const STAMP_AGE: u32 = 2048;
 
 /// A flow. 32 bytes for IPv4, 64 for IPv6, and never across two lines of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -246,7 +246,7 @@ impl<A: Addresses> Entry<A> {
         self.word = self.word & !(0xff << STATE_AT) | (state as u64) << STATE_AT;
     }
 
-    /// When the last packet came, at most 17 ms too early.
+    /// When the last packet came, at most 134 ms too early.
     pub const fn seen(&self) -> Tick {
         self.seen
     }
