@@ -137,12 +137,31 @@ impl<A: Addresses> FlowTable<A> {
     #[inline(always)]
     pub fn prefetch_entry(&self, hash: u64) -> EntryId {
         let bucket = &self.buckets[self.home(hash)];
-        let Some(lane) = bucket.matching(Self::tag(hash)).next() else { return EntryId(NO_PEER) };
+        let Some(lane) = bucket.matching(Self::tag(hash)).next() else {
+            self.prefetch_room(hash);
+            return EntryId::NONE;
+        };
         let id = bucket.entry(lane);
         if let Some(entry) = self.entries.get(id as usize) {
             prefetch(entry);
         }
         EntryId(id)
+    }
+
+    /// Asks the cache for what [`FlowTable::insert`] will look at: the second bucket, and in a full table every entry
+    /// that may have to go.
+    #[inline(never)]
+    fn prefetch_room(&self, hash: u64) {
+        let home = self.home(hash);
+        prefetch(&self.buckets[self.other(home, Self::tag(hash))]);
+        if self.len as usize == self.entries.len() {
+            let bucket = &self.buckets[home];
+            for lane in bucket.occupied() {
+                if let Some(entry) = self.entries.get(bucket.entry(lane) as usize) {
+                    prefetch(entry);
+                }
+            }
+        }
     }
 
     /// The server of a flow that goes on: if `guess` is its entry and the packet changes nothing about it
@@ -193,9 +212,10 @@ impl<A: Addresses> FlowTable<A> {
 
     /// Enters a flow that is not in the table.
     ///
-    /// When the table or both buckets (with no entry to move elsewhere) are full, an entry of the home bucket makes room: one that has
-    /// timed out, else a closed one, else an embryonic one (so that a SYN flood evicts itself), else the
-    /// one that was idle longest. Reply entries are never chosen: they go with their flow.
+    /// When the table or both buckets (with no entry to move elsewhere) are full, an entry of the home bucket makes room,
+    /// or if none may, one of the other bucket: one that has timed out, else a closed one, else an embryonic one
+    /// (so that a SYN flood evicts itself), else the one that was idle longest. Reply entries are never chosen: they go
+    /// with their flow.
     pub fn insert(
         &mut self,
         key: &FlowKey<A>,
@@ -211,8 +231,14 @@ impl<A: Addresses> FlowTable<A> {
         let (bucket, lane, evicted) = match vacancy {
             Some((bucket, lane)) => (bucket, lane, None),
             None => {
-                let lane = self.victim(home, now, timeouts).ok_or(Full)?;
-                (home, lane, Some(self.remove_lane(home, lane)))
+                let (bucket, lane) = [home, other]
+                    .into_iter()
+                    .find_map(|bucket| Some((bucket, self.victim(bucket, now, timeouts)?)))
+                    .ok_or(Full)?;
+                let evicted = self.remove_lane(bucket, lane);
+                // When it was the second bucket's, the first one had none that may go, but perhaps a vacancy.
+                let (bucket, lane) = self.vacancy(home, other).unwrap_or((bucket, lane));
+                (bucket, lane, Some(evicted))
             }
         };
         let id = self.take_entry();
