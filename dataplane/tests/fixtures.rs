@@ -677,3 +677,43 @@ fn mss_of_a_syn_is_lowered_towards_servers_and_under_nat_towards_clients_too() {
     let sent = rig.send(0, &from_client(&later));
     assert_eq!(sent, to_server(11, &gre("198.51.100.11", 0, DF, &later)), "only a SYN has a say");
 }
+
+/// A router on the servers' side, or the server itself, reports a packet that we had translated.
+#[test]
+fn icmp_error_about_a_translated_packet_goes_to_its_client() {
+    let client4 = "203.0.113.77";
+    let client6 = "2001:db8:7::77";
+    let there = |rig: &mut Rig, ip: &[u8]| match rig.send(0, &from_client(ip)) {
+        Outcome::Out(1, out) => out[14..].to_vec(),
+        other => panic!("{other:?}"),
+    };
+    let tcp4 = |ttl| Ip { ttl, ..v4(V4) }.tcp(1000, 8000, ACK, b"an upload");
+    let udp4 = |ttl, sum| Ip { ttl, ..v4(V4) }.udp(1000, 53, b"a question", sum);
+    let tcp6 = |ttl| Ip { ttl, ..v6(V6) }.tcp(1000, 8000, ACK, b"an upload");
+    let mut rig = rig();
+    for (reporter, client, kind, code, quote, cut) in [
+        ("198.51.100.254", client4, 3, 4, [tcp4(64), tcp4(63)], 49), // all of it
+        ("198.51.100.254", client4, 3, 4, [tcp4(64), tcp4(63)], 28), // as little as there may be
+        ("10.0.0.1", client4, 11, 0, [tcp4(64), tcp4(63)], 40),
+        ("198.51.100.16", client4, 3, 3, [udp4(64, true), udp4(63, true)], 38),
+        ("198.51.100.16", client4, 3, 3, [udp4(64, false), udp4(63, false)], 38),
+        ("2001:db8:1::fe", client6, 2, 0, [tcp6(64), tcp6(63)], 69),
+        ("2001:db8:1::17", client6, 1, 4, [tcp6(64), tcp6(63)], 48),
+    ] {
+        let [sent, quoted] = quote;
+        let forwarded = there(&mut rig, &sent);
+        let rest = [0, 0, 5, 0];
+        let report = icmp(Ip::new(reporter, client, 0), kind, code, rest, &forwarded[..cut]);
+        let vip = if client == client4 { V4 } else { V6 };
+        let seen = icmp(Ip { ttl: 63, ..Ip::new(vip, client, 0) }, kind, code, rest, &quoted[..cut]);
+        assert_eq!(
+            rig.send(1, &frame(SERVER_NET_MAC, server_mac(15), &report)),
+            Outcome::Out(0, frame(GATEWAY_MAC, LAN_MAC, &seen)),
+            "from {reporter}, {cut} bytes"
+        );
+    }
+    // About a packet of nobody.
+    let quoted = Ip::new(client4, "198.51.100.15", 6).tcp(1001, 8080, ACK, b"");
+    let report = icmp(Ip::new("198.51.100.254", client4, 0), 3, 4, [0, 0, 5, 0], &quoted[..28]);
+    assert_eq!(rig.send(1, &frame(SERVER_NET_MAC, server_mac(15), &report)), Outcome::Dropped(NotAVip));
+}

@@ -1,18 +1,11 @@
-//! ICMP: echo answered, errors led to the server that they are about, and errors of our own.
+//! ICMP: echo answered, and errors of our own.
 
 use super::{
     parse::{Flow, L3},
-    rewrite::{self, End, NewEnd},
-    verdict::{DropReason, Verdict},
+    verdict::Verdict,
 };
 use crate::{
     ports::Packet,
-    tables::{
-        Tables,
-        encap::Encap,
-        flow::{Addresses, FlowKey, FlowTable},
-        server::{Hop, Server},
-    },
     time::Tick,
     wire::{
         Mac, checksum,
@@ -52,12 +45,12 @@ impl Allowance {
     }
 }
 
-const fn types(flow: &Flow) -> &'static Types {
+pub(super) const fn types(flow: &Flow) -> &'static Types {
     if flow.v6 { &icmp::V6 } else { &icmp::V4 }
 }
 
 /// The checksum over the ICMP message that starts at `l4` of a frame, computed as if its field were zero.
-fn message_checksum(data: &[u8], l4: usize, v6: bool) -> u16 {
+pub(super) fn message_checksum(data: &[u8], l4: usize, v6: bool) -> u16 {
     let message = &data[l4..];
     let pseudo = if v6 {
         let addresses: [u8; 32] = take(data, L3 + ipv6::field::SOURCE);
@@ -114,82 +107,6 @@ pub fn echo<P: Packet>(packet: &mut P, flow: &Flow, mac: Mac) -> Option<Verdict>
     let old = u16::from_be_bytes([data[l4 + CHECKSUM], data[l4 + CHECKSUM + 1]]);
     put16(data, l4 + CHECKSUM, delta.apply(old));
     Some(Verdict::Reply)
-}
-
-/// An error about a packet that a server behind a VIP sent: where the flow is, there the error goes.
-///
-/// `None`: not such an error.
-pub fn steer<P: Packet, A: Addresses>(
-    packet: &mut P,
-    flow: &Flow,
-    table: &FlowTable<A>,
-    tables: &Tables,
-) -> Option<Verdict> {
-    let v6 = flow.v6;
-    let l4 = usize::from(flow.l4);
-    let end = (L3 + usize::from(flow.ip_len)).min(packet.data().len());
-    let message = packet.data().get(l4..end)?;
-    if !types(flow).errors.contains(message.first()?) {
-        return None;
-    }
-    let inner = message.get(HEADER_LEN..)?;
-    let quoted = icmp::quoted(inner, v6).ok()?;
-    let at = if v6 { ipv6::field::SOURCE } else { ipv4::field::SOURCE };
-    let addresses: A = bytemuck::try_pod_read_unaligned(inner.get(at..at + size_of::<A>())?).ok()?;
-    // The server's packet, turned round, is the client's.
-    let key = FlowKey {
-        addresses: addresses.swapped(),
-        ports: quoted.ports.rotate_left(16),
-        protocol: quoted.protocol,
-    };
-    let vip = tables.vip(tables.lookup.find(&key)?)?;
-    let hash = key.hash(tables.hash_key);
-    let known = table.find(&key, hash).map(|id| table.entry(id)).filter(|entry| !entry.is_reply());
-    let id = known.map(crate::tables::flow::Entry::server).or_else(|| vip.stateless(hash))?;
-    let server = tables.server(id)?;
-    let Hop::Link(link) = &server.hop else { return Some(Verdict::Drop(DropReason::Unresolved)) };
-    if server.encap.is_tunnel() {
-        let (template, inner) = (tables.template(id), flow.inner(hash));
-        let fits = inner.len < template.limit();
-        return Some(if fits {
-            rewrite::tunnel(packet, inner, template)
-        } else {
-            Verdict::Drop(DropReason::TooBig)
-        });
-    }
-    if server.encap == Encap::Nat {
-        requote(packet.data_mut(), l4 + HEADER_LEN, quoted.l4, server, v6);
-    }
-    let dscp = if let Encap::L3dsr { dscp } = server.encap { Some(dscp) } else { None };
-    let new = NewEnd { end: End::Destination, address: server.address, port: None, dscp };
-    let verdict = rewrite::readdress(packet, flow, &new, link);
-    let data = packet.data_mut();
-    let end = end.min(data.len());
-    let sum = message_checksum(&data[..end], l4, v6);
-    put16(data, l4 + CHECKSUM, sum);
-    Some(verdict)
-}
-
-/// Makes the packet that an error quotes the one that the server sent: its source is the server again.
-fn requote(data: &mut [u8], quote: usize, l4: usize, server: &Server, v6: bool) {
-    let ip = &mut data[quote..];
-    match server.address {
-        std::net::IpAddr::V4(address) if !v6 => {
-            ip[ipv4::field::SOURCE..ipv4::field::SOURCE + 4].copy_from_slice(&address.octets());
-            if ip.len() >= l4 {
-                finish_ipv4(ip);
-            }
-        }
-        std::net::IpAddr::V6(address) if v6 => {
-            ip[ipv6::field::SOURCE..ipv6::field::SOURCE + 16].copy_from_slice(&address.octets());
-        }
-        _ => return,
-    }
-    if let Some(port) = server.port
-        && ip.len() >= l4 + 2
-    {
-        put16(ip, l4, port);
-    }
 }
 
 /// Which error we send.

@@ -5,6 +5,7 @@
 //! [`single`].
 
 pub mod counters;
+mod errors;
 mod icmp;
 mod mss;
 mod parse;

@@ -117,14 +117,14 @@ pub fn readdress<P: Packet>(packet: &mut P, flow: &Flow, new: &NewEnd, link: &Li
 
 /// Writes `new` at `at`; returns the change for the checksums that cover it.
 #[inline]
-fn replace<const N: usize>(bytes: &mut [u8], at: usize, new: &[u8; N]) -> Delta {
+pub(super) fn replace<const N: usize>(bytes: &mut [u8], at: usize, new: &[u8; N]) -> Delta {
     let delta = Delta::default().replace(&bytes[at..at + N], new);
     bytes[at..at + N].copy_from_slice(new);
     delta
 }
 
 #[inline]
-fn update(bytes: &mut [u8], at: usize, delta: Delta) {
+pub(super) fn update(bytes: &mut [u8], at: usize, delta: Delta) {
     let old = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     put16(bytes, at, delta.apply(old));
 }

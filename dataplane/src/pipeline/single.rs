@@ -165,7 +165,7 @@ impl Desk<'_> {
     }
 
     /// What happens to a packet whose next hop is not resolved.
-    fn no_link(&mut self, hop: Hop) -> Verdict {
+    pub(super) fn no_link(&mut self, hop: Hop) -> Verdict {
         match hop {
             Hop::Unresolved(next) => {
                 self.tell(Notice::Wanted(next));
@@ -188,17 +188,13 @@ impl Desk<'_> {
         error.unwrap_or(Verdict::Drop(reason))
     }
 
-    /// An ICMP message: an echo request for us, an error about a packet of a server, or nothing of ours.
-    fn icmp<P: Packet>(&self, packet: &mut P, flow: &Flow) -> Verdict {
+    /// An ICMP message: an echo request for us, an error about a packet that passed us, or nothing of ours.
+    fn icmp<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Verdict {
         let ours = self.tables.answers_for(self.port, flow.destination());
         if ours && let Some(verdict) = icmp::echo(packet, flow, self.mac) {
             return verdict;
         }
-        let steered = match flow.key() {
-            Key::V4(_) => icmp::steer(packet, flow, &self.flows.v4, self.tables),
-            Key::V6(_) => icmp::steer(packet, flow, &self.flows.v6, self.tables),
-        };
         let reason = if ours { DropReason::ForHost } else { DropReason::NotAVip };
-        steered.unwrap_or(Verdict::Drop(reason))
+        self.forward_error(packet, flow).unwrap_or(Verdict::Drop(reason))
     }
 }

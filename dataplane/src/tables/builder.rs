@@ -12,6 +12,7 @@ use super::{
     Port, Tables,
     encap::Encap,
     hop,
+    nat::Nat,
     neighbor::Neighbors,
     route::Routes,
     select::{Candidate, Identity, Rings, Selector},
@@ -106,11 +107,20 @@ pub struct Builder {
     vips: Slots<Service>,
     servers: Slots<ServerKey>,
     rings: Rings,
+    /// VIPs that have had a server under NAT. Their flows have an owner among the workers from then on: if they
+    /// lost it with the last such server, they would have to be found again.
+    translated: HashSet<VipId>,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { generation: 0, vips: Slots::new(), servers: Slots::new(), rings: Rings::default() }
+        Self {
+            generation: 0,
+            vips: Slots::new(),
+            servers: Slots::new(),
+            rings: Rings::default(),
+            translated: HashSet::new(),
+        }
     }
 }
 
@@ -183,12 +193,14 @@ impl Builder {
                 templates[slot as usize] = template(server, key, &spec.tunnel_source);
             }
         }
+        let under_nat = || servers.iter().flatten().filter(|server| server.encap == Encap::Nat);
+        self.translated.extend(under_nat().map(|server| server.vip));
         Ok(Tables {
             generation: Generation(self.generation),
             lookup: VipLookup::new(&services),
             vip_addresses: spec.vips.iter().map(|vip| (vip.service.network, ())).collect(),
             vips: vips.into_boxed_slice(),
-            nat: servers.iter().flatten().any(|server| server.encap == Encap::Nat),
+            nat: Nat::new(self.translated.iter().copied(), under_nat().map(|server| server.address)),
             servers: servers.into_boxed_slice(),
             templates,
             ports,
@@ -211,6 +223,8 @@ impl Builder {
             .chain(self.servers.by_key.keys().map(|key| key.service))
             .collect();
         self.vips.release(|service, _| !services.contains(service));
+        let vips: HashSet<u32> = self.vips.by_key.values().copied().collect();
+        self.translated.retain(|vip| vips.contains(&vip.0));
     }
 
     /// The identifier of every known server, removed ones with flows included.

@@ -10,6 +10,7 @@ pub mod exact;
 pub mod flow;
 pub mod hash;
 pub mod huge;
+pub mod nat;
 pub mod neighbor;
 pub mod network_map;
 mod prefix;
@@ -28,6 +29,7 @@ use ipc::id::{Generation, PortId, ServerId, VipId};
 use self::{
     flow::Timeouts,
     hash::HashKey,
+    nat::Nat,
     neighbor::Neighbors,
     network_map::NetworkMap,
     route::{NextHop, Routes},
@@ -76,8 +78,8 @@ pub struct Tables {
     pub timeouts: Timeouts,
     /// The key of the five-tuple hash.
     pub hash_key: HashKey,
-    /// Whether any VIP rewrites destinations, so that replies come through us.
-    pub nat: bool,
+    /// Whose destinations are rewritten, so that replies come through us.
+    pub nat: Nat,
 }
 
 impl Tables {

@@ -11,3 +11,4 @@ mod decap;
 mod health;
 mod icmp;
 mod mss;
+mod translated_errors;
