@@ -200,8 +200,9 @@ impl AddAssign for Traffic {
 
 /// The packet law of one lcore: what came in, what went out, what ended here and why.
 ///
-/// `rx = tx + drops + in flight` over all ports. The control thread counts as the last port: it
-/// "transmits" the frames it injects and "receives" what is punted to it.
+/// `rx = tx + drops + in flight` over all places. Behind the ports come two places that are none: the control
+/// thread, which "transmits" the frames it injects and "receives" what is punted to it, and the other workers,
+/// which packets are passed on to and taken over from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
     words: Vec<u64>,
@@ -211,18 +212,26 @@ pub struct Ledger {
 const READ_TRIES: u32 = 500;
 const READ_PAUSE: Duration = Duration::from_millis(1);
 
-/// Words per port: packets and bytes received, packets and bytes transmitted.
+/// Places that are no ports: the control thread, and the other workers.
+const OTHER_PLACES: usize = 2;
+
+/// Words per place: packets and bytes received, packets and bytes transmitted.
 const PORT_WORDS: usize = 4;
 
 impl Ledger {
-    /// A ledger for `ports` ports and the control thread, all zero.
+    /// A ledger for `ports` ports, the control thread and the other workers, all zero.
     pub fn new(ports: usize) -> Self {
-        Self { words: vec![0; (ports + 1) * PORT_WORDS + DropReason::COUNT + 1] }
+        Self { words: vec![0; (ports + OTHER_PLACES) * PORT_WORDS + DropReason::COUNT + 1] }
     }
 
-    /// Number of ports, the control thread not counted.
+    /// Number of places that packets come from and go to: ports, control thread, other workers.
+    pub fn places(&self) -> usize {
+        (self.words.len() - DropReason::COUNT - 1) / PORT_WORDS
+    }
+
+    /// Number of ports alone.
     pub fn ports(&self) -> usize {
-        (self.words.len() - DropReason::COUNT - 1) / PORT_WORDS - 1
+        self.places() - OTHER_PLACES
     }
 
     /// The ledger as the writer of an `ipc` ledger sees it.
@@ -246,6 +255,11 @@ impl Ledger {
     /// The index that stands for the control thread.
     pub fn control(&self) -> usize {
         self.ports()
+    }
+
+    /// The index that stands for the other workers.
+    pub fn handover(&self) -> usize {
+        self.ports() + 1
     }
 
     /// Counts a packet received on port `port`.
@@ -315,9 +329,8 @@ impl Ledger {
 
     /// How far the packet law is off: received minus transmitted, dropped and held. Zero when it holds.
     pub fn imbalance(&self) -> i128 {
-        let ports = 0..=self.ports();
-        let rx: u64 = ports.clone().map(|port| self.rx(port).packets).sum();
-        let tx: u64 = ports.map(|port| self.tx(port).packets).sum();
+        let rx: u64 = (0..self.places()).map(|place| self.rx(place).packets).sum();
+        let tx: u64 = (0..self.places()).map(|place| self.tx(place).packets).sum();
         i128::from(rx) - i128::from(tx) - i128::from(self.all_drops()) - i128::from(self.in_flight())
     }
 }
@@ -329,7 +342,7 @@ mod tests {
     #[test]
     fn law_is_balanced_by_transmission_drop_and_flight() {
         let mut ledger = Ledger::new(2);
-        assert_eq!((ledger.ports(), ledger.control()), (2, 2));
+        assert_eq!((ledger.ports(), ledger.control(), ledger.handover(), ledger.places()), (2, 2, 3, 4));
         ledger.count_rx(0, Traffic { packets: 3, bytes: 300 });
         assert_eq!(ledger.imbalance(), 3);
         ledger.count_tx(1, Traffic { packets: 1, bytes: 124 });

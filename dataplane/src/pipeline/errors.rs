@@ -6,11 +6,12 @@
 
 use std::net::IpAddr;
 
-use ipc::id::ServerId;
+use ipc::id::{LcoreId, ServerId};
 
 use super::{
     icmp,
     parse::{Flow, Key, L3},
+    peers::{Owner, Peers},
     rewrite::{self, End, NewEnd},
     single::Desk,
     verdict::{DropReason, Verdict},
@@ -20,9 +21,10 @@ use crate::{
     tables::{
         Tables,
         encap::Encap,
-        flow::{Addresses, Entry, FlowKey, FlowTable},
+        flow::{Addresses, FlowKey, FlowTable},
         server::Hop,
     },
+    time::Tick,
     wire::{
         icmp::{self as message, CHECKSUM, HEADER_LEN},
         ipv4, ipv6, protocol, put16, tcp, udp,
@@ -47,16 +49,20 @@ enum Sender {
     Server(u64, ServerId),
     /// A client, to this VIP's address and port.
     Client(IpAddr, u16),
+    /// This worker may know.
+    Elsewhere(LcoreId),
 }
 
 impl Desk<'_> {
     /// Sends an error on to the one whose packet it is about. `None`: not an error about a flow of ours.
     pub fn forward_error<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Option<Verdict> {
+        let (tables, peers, now) = (self.tables, &mut *self.peers, self.now);
         let (quote, sender) = match flow.key() {
-            Key::V4(_) => sender(packet.data(), flow, &self.flows.v4, self.tables)?,
-            Key::V6(_) => sender(packet.data(), flow, &self.flows.v6, self.tables)?,
+            Key::V4(_) => sender(packet.data(), flow, &self.flows.v4, tables, peers, now)?,
+            Key::V6(_) => sender(packet.data(), flow, &self.flows.v6, tables, peers, now)?,
         };
         match sender {
+            Sender::Elsewhere(worker) => Some(Verdict::HandOver(worker)),
             Sender::Server(hash, server) => self.error_to_server(packet, flow, &quote, hash, server),
             Sender::Client(vip, port) => Some(self.error_to_client(packet, flow, &quote, vip, port)),
         }
@@ -136,16 +142,30 @@ fn sender<A: Addresses>(
     flow: &Flow,
     table: &FlowTable<A>,
     tables: &Tables,
+    peers: &mut Peers,
+    now: Tick,
 ) -> Option<(Quote, Sender)> {
     let (quote, answer) = read(data, flow)?;
     let hash = answer.hash(tables.hash_key);
-    let known = table.find(&answer, hash).map(|id| table.entry(id));
-    let sender = if let Some(vip) = tables.lookup.find(&answer) {
-        let server = known.filter(|entry| !entry.is_reply()).map(Entry::server);
-        Sender::Server(hash, server.or_else(|| tables.vip(vip)?.stateless(hash))?)
-    } else {
-        let sent = table.entry(known.filter(|entry| entry.is_reply())?.peer()?).key();
-        Sender::Client(sent.destination(), sent.destination_port())
+    let sender = match table.find(&answer, hash).map(|id| table.entry(id)) {
+        Some(entry) if !entry.is_reply() => Sender::Server(hash, entry.server()),
+        Some(reply) => {
+            let sent = table.entry(reply.peer()?).key();
+            Sender::Client(sent.destination(), sent.destination_port())
+        }
+        None => {
+            let vip = tables.lookup.find(&answer);
+            let asked = match peers.owner(&answer, vip, tables) {
+                Owner::Other(owner) => Some(owner),
+                Owner::Me => None,
+                // Any worker may have the flow, or none.
+                Owner::Nobody => vip.and_then(|_| peers.next(now)),
+            };
+            match asked {
+                Some(worker) => Sender::Elsewhere(worker),
+                None => Sender::Server(hash, tables.vip(vip?)?.stateless(hash)?),
+            }
+        }
     };
     Some((quote, sender))
 }

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Most errors that one lcore sends in a second.
+/// Most errors that one lcore sends in a second, and most that it asks other workers about.
 const ERRORS_PER_SECOND: u32 = 1000;
 
 /// Most bytes of our error messages, IP header included: every host takes as much (RFC 1812 §4.3.2.3,
@@ -26,15 +26,21 @@ const MAX_ERROR_V6: usize = 1280;
 /// TTL and hop limit of our own messages.
 const TTL: u8 = 64;
 
-/// How many errors may be sent still: a bucket that fills up once a second.
-#[derive(Clone, Copy, Debug, Default)]
+/// How many errors may be dealt with still: a bucket that fills up once a second.
+#[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     left: u32,
     filled: Option<Tick>,
 }
 
 impl Allowance {
-    fn take(&mut self, now: Tick) -> bool {
+    /// All of a second's.
+    pub const fn new() -> Self {
+        Self { left: 0, filled: None }
+    }
+
+    /// Takes one; `false`: there is none left.
+    pub fn take(&mut self, now: Tick) -> bool {
         let second = 1_000_000_000 >> 16;
         if self.filled.is_none_or(|filled| now.since(filled) >= second) {
             *self = Self { left: ERRORS_PER_SECOND, filled: Some(now) };

@@ -9,6 +9,7 @@ mod errors;
 mod icmp;
 mod mss;
 mod parse;
+mod peers;
 mod plain;
 mod resolve;
 mod rewrite;
@@ -22,6 +23,7 @@ use std::{io, net::IpAddr, sync::Arc};
 use arrayvec::ArrayVec;
 use ipc::id::{LcoreId, PortId, ServerId};
 
+pub(crate) use self::peers::Peers;
 use self::{
     counters::{Counters, Ledger, Traffic},
     icmp::Allowance,
@@ -61,6 +63,8 @@ pub enum Notice {
 pub struct Outbox<P> {
     /// Packets to transmit, by port.
     pub tx: Box<[Burst<P>]>,
+    /// Packets as they came, for other workers, by worker.
+    pub handover: Box<[Burst<P>]>,
     /// Packets as they came, whose next hop is not resolved.
     pub waiting: Burst<P>,
     /// News for the control thread; what does not fit is lost, and will be news again.
@@ -68,10 +72,11 @@ pub struct Outbox<P> {
 }
 
 impl<P> Outbox<P> {
-    /// An empty outbox for `ports` ports.
-    pub fn new(ports: usize) -> Self {
+    /// An empty outbox for `ports` ports and, where there are several, `workers` workers.
+    pub fn new(ports: usize, workers: usize) -> Self {
         Self {
             tx: (0..ports).map(|_| Burst::new()).collect(),
+            handover: (0..workers).map(|_| Burst::new()).collect(),
             waiting: Burst::new(),
             notices: ArrayVec::new(),
         }
@@ -87,6 +92,8 @@ pub struct Core {
     pub counters: Arc<Counters>,
     /// Counters that others read together.
     pub ledger: Ledger,
+    /// The other workers.
+    pub(crate) peers: Peers,
     /// How many ICMP errors may be sent still.
     allowance: Allowance,
     lanes: Box<[Lane; BURST]>,
@@ -99,7 +106,8 @@ impl Core {
             flows: Flows::new(flow_capacity, hash_key)?,
             counters: Arc::new(Counters::new(lcore)?),
             ledger: Ledger::new(ports),
-            allowance: Allowance::default(),
+            peers: Peers::new(lcore, 1),
+            allowance: Allowance::new(),
             lanes: Box::new([Lane::default(); BURST]),
         })
     }
@@ -140,9 +148,10 @@ pub fn process_burst<P: Packet>(
     now: Tick,
 ) {
     let mac = tables.ports[port.index()].mac;
-    let Core { flows, counters, ledger, allowance, lanes } = core;
+    let Core { flows, counters, ledger, peers, allowance, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
-    let mut desk = Desk { port, mac, now, tables, flows, counters, allowance, notices: &mut out.notices };
+    let mut desk =
+        Desk { port, mac, now, tables, flows, counters, peers, allowance, notices: &mut out.notices };
 
     read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
     find_servers(burst, lanes, &mut desk);
@@ -269,6 +278,7 @@ fn hand_over<P: Packet>(
         match verdict {
             Verdict::Forward(to) => out.tx[to.index()].push(packet),
             Verdict::Reply => out.tx[port.index()].push(packet),
+            Verdict::HandOver(to) => out.handover[to.index()].push(packet),
             Verdict::Wait => out.waiting.push(packet),
             Verdict::Drop(reason) => ledger.count_drop(reason),
             Verdict::Punt => {

@@ -14,6 +14,7 @@ use super::{
     icmp::{self, Allowance, Complaint},
     mss,
     parse::{Flow, Key, Parsed, parse},
+    peers::Peers,
     resolve,
     rewrite::{self, End, NewEnd},
     track::{Arrival, Flows, Way},
@@ -41,6 +42,8 @@ pub struct Desk<'a> {
     pub tables: &'a Tables,
     pub flows: &'a mut Flows,
     pub counters: &'a Counters,
+    /// The other workers.
+    pub peers: &'a mut Peers,
     /// How many ICMP errors may be sent still.
     pub allowance: &'a mut Allowance,
     /// News for the control thread.
@@ -71,17 +74,17 @@ impl Desk<'_> {
 
     /// A packet of some flow: to its server, or back to its client.
     fn forward<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Verdict {
-        let Self { now, tables, counters, .. } = *self;
+        let Self { now, tables, counters, ref peers, .. } = *self;
         let (hash, way) = match flow.key() {
             Key::V4(key) => {
                 let hash = key.hash(tables.hash_key);
                 let arrival = Arrival { key, hash, tcp: flow.tcp, now };
-                (hash, arrival.way(&mut self.flows.v4, tables, counters))
+                (hash, arrival.way(&mut self.flows.v4, tables, counters, peers))
             }
             Key::V6(key) => {
                 let hash = key.hash(tables.hash_key);
                 let arrival = Arrival { key, hash, tcp: flow.tcp, now };
-                (hash, arrival.way(&mut self.flows.v6, tables, counters))
+                (hash, arrival.way(&mut self.flows.v6, tables, counters, peers))
             }
         };
         if flow.tcp.is_some_and(tcp::Flags::synchronises) {
@@ -90,6 +93,7 @@ impl Desk<'_> {
         match way {
             Ok(Way::Server(server)) => self.send_to_server(packet, flow, hash, server),
             Ok(Way::Client(vip, port)) => self.send_to_client(packet, flow, vip, port),
+            Ok(Way::Elsewhere(owner)) => Verdict::HandOver(owner),
             Ok(Way::Nowhere) if tables.answers_for(self.port, flow.destination()) => {
                 Verdict::Drop(DropReason::ForHost)
             }

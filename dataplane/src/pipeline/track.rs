@@ -2,9 +2,13 @@
 
 use std::{io, net::IpAddr};
 
-use ipc::id::{ServerId, VipId};
+use ipc::id::{LcoreId, ServerId, VipId};
 
-use super::{counters::Counters, verdict::DropReason};
+use super::{
+    counters::Counters,
+    peers::{Owner, Peers},
+    verdict::DropReason,
+};
 use crate::{
     tables::{
         Tables,
@@ -102,6 +106,8 @@ pub enum Way {
     Server(ServerId),
     /// To the client of a flow under NAT, as from this address and port.
     Client(IpAddr, u16),
+    /// To this worker, which owns its flow.
+    Elsewhere(LcoreId),
     /// It belongs to no flow and is for no VIP.
     Nowhere,
 }
@@ -130,17 +136,14 @@ impl<A: Addresses> Arrival<A> {
         table: &mut FlowTable<A>,
         tables: &Tables,
         counters: &Counters,
+        peers: &Peers,
     ) -> Result<Way, DropReason> {
-        let vip = || tables.lookup.find(&self.key);
         let Some(id) = table.find(&self.key, self.hash) else {
-            return match vip() {
-                Some(vip) => self.enter(vip, table, tables, counters).map(Way::Server),
-                None => Ok(Way::Nowhere),
-            };
+            return self.unknown(table, tables, counters, peers);
         };
         let entry = table.entry_mut(id);
         if entry.is_reply() {
-            return match vip() {
+            return match tables.lookup.find(&self.key) {
                 // The "client" is a server's flow with another VIP: not a flow that could be told from its replies.
                 Some(_) => Err(DropReason::NatCollision),
                 None => Ok(self.reply(table, id, counters)),
@@ -149,7 +152,7 @@ impl<A: Addresses> Arrival<A> {
         let state = entry.state();
         let reopens = !state.is_live() && self.tcp.is_some_and(tcp::Flags::opens);
         if reopens || !tables.server(entry.server()).is_some_and(Server::is_up) {
-            return self.replace(table, id, tables, counters);
+            return self.replace(table, id, tables, counters, peers);
         }
         entry.touch(self.now);
         if let Some(flags) = self.tcp {
@@ -169,6 +172,7 @@ impl<A: Addresses> Arrival<A> {
         id: EntryId,
         tables: &Tables,
         counters: &Counters,
+        peers: &Peers,
     ) -> Result<Way, DropReason> {
         let entry = table.entry(id);
         let is_down = tables.server(entry.server()).is_some_and(|server| server.state == ServerState::Down);
@@ -179,7 +183,22 @@ impl<A: Addresses> Arrival<A> {
             table.remove_peer(&entry);
             forget(&entry, counters);
         }
-        match tables.lookup.find(&self.key) {
+        self.unknown(table, tables, counters, peers)
+    }
+
+    /// The way of a packet whose flow has no entry here.
+    fn unknown(
+        &self,
+        table: &mut FlowTable<A>,
+        tables: &Tables,
+        counters: &Counters,
+        peers: &Peers,
+    ) -> Result<Way, DropReason> {
+        let vip = tables.lookup.find(&self.key);
+        if let Owner::Other(owner) = peers.owner(&self.key, vip, tables) {
+            return Ok(Way::Elsewhere(owner));
+        }
+        match vip {
             Some(vip) => self.enter(vip, table, tables, counters).map(Way::Server),
             None => Ok(Way::Nowhere),
         }

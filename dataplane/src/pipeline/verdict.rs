@@ -1,6 +1,6 @@
 //! What becomes of a packet. Every packet leaves the pipeline with exactly one verdict.
 
-use ipc::id::PortId;
+use ipc::id::{LcoreId, PortId};
 
 /// The end of a packet's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Verdict {
     Reply,
     /// Was for the control thread, which has been told what it said.
     Punt,
+    /// Goes to this worker as it came, which processes it as if it had received it.
+    HandOver(LcoreId),
     /// Waits until its next hop is resolved.
     Wait,
     /// Ends here, for a reason with a name and a counter.
@@ -84,6 +86,8 @@ drop_reasons! {
     NatCollision = "nat_collision",
     /// The outgoing port took no more packets.
     TxFull = "tx_full",
+    /// The worker that owns the packet's flow took no more packets.
+    HandoverFull = "handover_full",
     /// The pool had no buffer for a frame of our own.
     NoBuffer = "no_buffer",
 }

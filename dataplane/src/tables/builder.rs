@@ -195,12 +195,14 @@ impl Builder {
         }
         let under_nat = || servers.iter().flatten().filter(|server| server.encap == Encap::Nat);
         self.translated.extend(under_nat().map(|server| server.vip));
+        let translated = self.vips.by_key.iter().map(|(service, &vip)| (VipId(vip), service.network));
+        let translated = translated.filter(|(vip, _)| self.translated.contains(vip));
         Ok(Tables {
             generation: Generation(self.generation),
             lookup: VipLookup::new(&services),
             vip_addresses: spec.vips.iter().map(|vip| (vip.service.network, ())).collect(),
             vips: vips.into_boxed_slice(),
-            nat: Nat::new(self.translated.iter().copied(), under_nat().map(|server| server.address)),
+            nat: Nat::new(translated, under_nat().map(|server| server.address)),
             servers: servers.into_boxed_slice(),
             templates,
             ports,

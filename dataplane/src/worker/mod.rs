@@ -1,8 +1,9 @@
 //! The loop of one lcore: receive, process, transmit, and housekeeping now and then.
 //!
-//! A worker shares nothing for writing. It reads the table generation through an RCU reader, sends news to
+//! A worker shares nothing for writing. It passes packets to other workers through bounded rings, reads the table generation through an RCU reader, sends news to
 //! the control thread and takes frames from it through bounded lock-free queues, and owns its counters.
 
+mod handover;
 mod link;
 mod waiting;
 
@@ -19,11 +20,14 @@ use ipc::{
     ledger, snapshot,
 };
 
-pub use self::link::{Handle, InjectedFrame};
-use self::{link::Link, waiting::WaitingRoom};
+use self::{handover::HandOver, link::Link, waiting::WaitingRoom};
+pub use self::{
+    handover::most_under_way,
+    link::{Handle, InjectedFrame},
+};
 use crate::{
     pipeline::{
-        Core, DropReason, Outbox,
+        Core, DropReason, Outbox, Peers,
         counters::{Ledger, Traffic},
         process_burst, vlan,
     },
@@ -70,6 +74,7 @@ pub struct Worker<Q: Queue> {
     out: Outbox<Q::Packet>,
     burst: Burst<Q::Packet>,
     waiting: WaitingRoom<Q::Packet>,
+    handover: HandOver<Q::Packet>,
     control: Link,
     committed: ledger::Writer,
     clock: Clock,
@@ -94,9 +99,10 @@ impl<Q: Queue> Worker<Q> {
             queues: parts.queues,
             tables: parts.tables,
             core,
-            out: Outbox::new(ports),
+            out: Outbox::new(ports, 0),
             burst: Burst::new(),
             waiting: WaitingRoom::new(),
+            handover: HandOver::none(),
             control,
             committed,
             clock: parts.clock,
@@ -111,6 +117,12 @@ impl<Q: Queue> Worker<Q> {
     pub fn run(&mut self) {
         while !self.stop.load(Ordering::Relaxed) {
             self.turn();
+        }
+        // What others have passed on is taken over still, until they have ended too. Nothing is passed on any more.
+        self.handover.close();
+        while !self.handover.is_finished() {
+            self.take_over(self.clock.now());
+            std::thread::yield_now();
         }
         self.housekeeping(self.clock.now());
         self.commit();
@@ -129,14 +141,13 @@ impl<Q: Queue> Worker<Q> {
             packets += self.burst.len();
             self.burst.iter().for_each(Packet::prefetch);
             self.core.ledger.count_rx(at, traffic(&self.burst));
-            let tables = self.tables.read();
-            if let Some(vlan) = tables.ports[at].vlan {
+            if let Some(vlan) = self.tables.read().ports[at].vlan {
                 each(&mut self.burst, &mut self.core.ledger, |packet| vlan::untag(packet, vlan));
             }
-            let port = PortId(at as u16);
-            process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now.tick());
-            self.waiting.admit(&mut self.out.waiting, port, now, &mut self.core.ledger);
-            self.flush();
+            self.process(PortId(at as u16), now, now);
+        }
+        if self.handover.senders() > 0 {
+            packets += self.take_over(now);
         }
         self.turns += 1;
         if self.turns >= HOUSEKEEPING_TURNS {
@@ -153,6 +164,33 @@ impl<Q: Queue> Worker<Q> {
             lcore.busy_cycles.add(elapsed);
             lcore.packets.add(packets as u64);
         }
+        packets
+    }
+
+    /// Processes the burst at hand, whose packets came in on `port` and wait since `since` if they have to.
+    #[inline(always)]
+    fn process(&mut self, port: PortId, now: Nanos, since: Nanos) {
+        let tables = self.tables.read();
+        process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now.tick());
+        let ledger = &mut self.core.ledger;
+        self.waiting.admit(&mut self.out.waiting, port, since, ledger);
+        self.handover.pass(&mut self.out.handover, port, self.core.peers.hops, ledger);
+        self.flush();
+    }
+
+    /// Takes over what other workers have passed on, a burst from each; returns the number of packets.
+    #[inline(never)]
+    fn take_over(&mut self, now: Nanos) -> usize {
+        let place = self.core.ledger.handover();
+        let mut packets = 0;
+        for sender in 0..self.handover.senders() {
+            let Some((port, hops)) = self.handover.take(sender, &mut self.burst) else { continue };
+            packets += self.burst.len();
+            self.core.ledger.count_rx(place, traffic(&self.burst));
+            self.core.peers.hops = hops;
+            self.process(port, now, now);
+        }
+        self.core.peers.hops = 0;
         packets
     }
 
@@ -208,10 +246,7 @@ impl<Q: Queue> Worker<Q> {
                 break;
             };
             self.burst.push(packet);
-            let tables = self.tables.read();
-            process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now.tick());
-            self.waiting.admit(&mut self.out.waiting, port, since, &mut self.core.ledger);
-            self.flush();
+            self.process(port, now, since);
         }
         self.waiting.tried(generation, &mut self.core.ledger);
     }
@@ -235,6 +270,16 @@ impl<Q: Queue> Worker<Q> {
 
     fn commit(&mut self) {
         self.committed.commit(self.core.ledger.words());
+    }
+}
+
+/// Lets workers pass packets to each other: those of one program, numbered from 0 in this order.
+pub fn connect<Q: Queue>(workers: &mut [Worker<Q>]) {
+    let count = workers.len();
+    for ((at, worker), handover) in (0u16..).zip(workers).zip(HandOver::between(count)) {
+        worker.core.peers = Peers::new(LcoreId(at), count as u16);
+        worker.out = Outbox::new(worker.queues.len(), count);
+        worker.handover = handover;
     }
 }
 

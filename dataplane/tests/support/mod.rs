@@ -9,6 +9,8 @@
     reason = "each test binary uses its part; one that cannot go on fails"
 )]
 
+pub mod crew;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,

@@ -15,13 +15,13 @@ use dataplane::{
     tables::{Tables, hash::HashKey},
     time::Clock,
     wire::Mac,
-    worker::{Handle, Parts, Worker},
+    worker::{self, Handle, Parts, Worker},
 };
 use ipc::{id::LcoreId, snapshot::Reader};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    config::{Config, ConfigErrors, Encap},
+    config::{Config, ConfigErrors},
     control::Control,
     error::{EXIT_CONFIG, Failure},
     health::Prober,
@@ -43,11 +43,7 @@ const MBUFS_PER_WORKER: u32 = 1024;
 pub fn run(path: &Path) -> Result<(), Failure> {
     let config = load(path)?;
     let signals = Signals::register()?;
-    let mut cpus = Cpus::choose(config.eal.lcores.as_deref())?;
-    if config.vips.iter().any(|vip| vip.encap == Encap::Nat) {
-        // Nothing brings a server's reply to the worker that has its flow.
-        cpus.workers.truncate(1);
-    }
+    let cpus = Cpus::choose(config.eal.lcores.as_deref())?;
     let eal = start_eal(&config, &cpus)?;
     let pool = make_pool(&eal, &config, cpus.workers.len())?;
     let (ports, queues) = open_ports(&eal, &config, &pool, cpus.workers.len())?;
@@ -196,12 +192,13 @@ fn is_pci(device: &str) -> bool {
     (3..=4).contains(&fields.len()) && fields.iter().all(|field| u32::from_str_radix(field, 16).is_ok())
 }
 
-/// One pool for all ports: every descriptor may hold an mbuf, and every worker some.
+/// One pool for all ports: every descriptor may hold an mbuf, every worker some, and so may the rings between workers.
 fn make_pool(eal: &Eal, config: &Config, workers: usize) -> Result<Mempool, Failure> {
     let workers = workers as u32;
     let per_queue = |port: &crate::config::Port| u32::from(port.rx_ring) + u32::from(port.tx_ring);
     let rings: u32 = config.ports.iter().map(|port| per_queue(port) * workers).sum();
-    let mbufs = (rings + workers * MBUFS_PER_WORKER).next_power_of_two() - 1;
+    let under_way = worker::most_under_way(workers as usize) as u32;
+    let mbufs = (rings + workers * MBUFS_PER_WORKER + under_way).next_power_of_two() - 1;
     let mtu = config.ports.iter().map(|port| port.mtu).max().unwrap_or(1500);
     // A frame of the largest MTU with its VLAN tags in one segment, so that NAT and tunnels see all of it.
     let data_room_bytes = (mtu + 64).max(2048);
@@ -277,6 +274,7 @@ fn build_workers(
         workers.push(worker);
         handles.push(handle);
     }
+    worker::connect(&mut workers);
     Ok((workers, handles))
 }
 
@@ -381,9 +379,9 @@ fn status(control: &Control, ports: &[Port], load: Vec<Load>) -> Status {
 fn report_law(source: &Source) {
     let Some(ledger) = metrics::whole_ledger(source) else { return };
     let sum = |read: fn(&dataplane::pipeline::counters::Ledger, usize) -> u64| -> u64 {
-        (0..=ledger.ports()).map(|port| read(&ledger, port)).sum()
+        (0..ledger.places()).map(|place| read(&ledger, place)).sum()
     };
-    let (received, transmitted) = (sum(|l, port| l.rx(port).packets), sum(|l, port| l.tx(port).packets));
+    let (received, transmitted) = (sum(|l, place| l.rx(place).packets), sum(|l, place| l.tx(place).packets));
     let (dropped, held) = (ledger.all_drops(), ledger.in_flight());
     tracing::info!(received, transmitted, dropped, held, imbalance = %ledger.imbalance(), "stopped");
 }

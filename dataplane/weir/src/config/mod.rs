@@ -81,8 +81,7 @@ fn read(report: &Report<'_>, text: &str) -> Config {
     let neighbors = sections::neighbor::neighbors(&top, &ports);
     let tunnel = sections::tunnel::tunnel(&top, &ports);
     let flow_table = sections::process::flow_table(&top);
-    let workers = eal.lcores.as_ref().map(Vec::len);
-    let vips = sections::vip::vips(&top, &ports, &tunnel, workers);
+    let vips = sections::vip::vips(&top, &ports, &tunnel);
     let metrics = sections::process::metrics(&top);
     top.finish();
     Config { eal, ports: ports.list, neighbors, tunnel, flow_table, vips, metrics }

@@ -146,9 +146,9 @@ pub fn verdict(phases: &[Phase], last: &Tally, ledger: Option<&Ledger>) -> (Stri
     );
     match ledger {
         Some(ledger) => {
-            let ports = 0..=ledger.ports();
-            let rx: u64 = ports.clone().map(|port| ledger.rx(port).packets).sum();
-            let tx: u64 = ports.map(|port| ledger.tx(port).packets).sum();
+            let places = 0..ledger.places();
+            let rx: u64 = places.clone().map(|place| ledger.rx(place).packets).sum();
+            let tx: u64 = places.map(|place| ledger.tx(place).packets).sum();
             let (drops, held) = (ledger.all_drops(), ledger.in_flight());
             let law = format!(
                 "every packet is accounted for: rx {rx} = tx {tx} + drops {drops} + in flight {held}"

@@ -75,13 +75,13 @@ fn packets(page: &Page, source: &Source, status: &Status) {
     let by_port = ["port", "lcore"];
     let rx = page.counters(
         "weir_port_rx_packets_total",
-        "Packets received, by port; \"control\" is our own.",
+        "Packets received, by port; \"control\": our own; \"handover\": from other workers.",
         &by_port,
     );
     let rx_bytes = page.counters("weir_port_rx_bytes_total", "Bytes of frames received.", &by_port);
     let tx = page.counters(
         "weir_port_tx_packets_total",
-        "Packets transmitted, by port; \"control\" took those for us.",
+        "Packets transmitted, by port; \"control\" took those for us; \"handover\": to other workers.",
         &by_port,
     );
     let tx_bytes = page.counters("weir_port_tx_bytes_total", "Bytes of frames transmitted.", &by_port);
@@ -92,8 +92,9 @@ fn packets(page: &Page, source: &Source, status: &Status) {
     for worker in &source.workers {
         let lcore = worker.lcore.0.to_string();
         let Some(ledger) = worker.ledger() else { continue };
-        for at in 0..=ledger.ports() {
-            let port = status.ports.get(at).map_or("control", |(name, ..)| name);
+        for at in 0..ledger.places() {
+            let other = if at == ledger.control() { "control" } else { "handover" };
+            let port = status.ports.get(at).filter(|_| at < ledger.ports()).map_or(other, |(name, ..)| name);
             let labels = [port, lcore.as_str()];
             count(rx.as_ref(), &labels, ledger.rx(at).packets);
             count(rx_bytes.as_ref(), &labels, ledger.rx(at).bytes);

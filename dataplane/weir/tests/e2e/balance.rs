@@ -33,6 +33,10 @@ fn weir_balances(case: Case, load: Load) {
     }
     carry_web_load(&lab, &mut weir, vip(case.vip_ipv6, 80), load);
     weir.audit();
+    let by_place = weir.metrics().by_label("weir_port_tx_packets_total", "port");
+    let passed_on: f64 =
+        by_place.iter().filter(|(place, _)| place == "handover").map(|(_, packets)| packets).sum();
+    assert_eq!(passed_on > 0.0, nat && case.workers > 1, "{passed_on} packets went from worker to worker");
     lab.trunks.iter().for_each(Trunk::assert_all_tagged);
     weir.stop();
 }
@@ -82,6 +86,14 @@ cases! { Load::standard();
     fn weir_balances_ipv6_in_ipv6() = Way::Gre { key: None }, V6 in V6;
     fn weir_translates_both_ways() = Way::Nat, V4 in V4;
     fn weir_translates_both_ways_ipv6() = Way::Nat, V6 in V6;
+    fn two_workers_translate_ipv6() = Way::Nat, V6 in V6, with_two_workers;
+    fn two_workers_translate_ipv4() = Way::Nat, V4 in V4, with_two_workers;
+}
+
+// Two workers on ports of two queues, hundreds of connections each.
+cases! { Load::small();
+    fn two_workers_balance_gre() = Way::Gre { key: None }, V4 in V4, with_two_workers;
+    fn two_workers_translate_with_vlan() = Way::Nat, V4 in V4, with_two_workers, with_vlan;
 }
 
 // The rest of the matrix: hundreds of connections each.

@@ -70,6 +70,8 @@ pub struct Case {
     pub announce: bool,
     /// The MTU of the balancer's ports.
     pub mtu: u16,
+    /// Workers of the balancer, and queues of each of its ports.
+    pub workers: usize,
 }
 
 /// An address family, short enough for a table of cases.
@@ -84,7 +86,7 @@ impl Case {
     pub fn new(way: Way, inner: Family, outer: Family) -> Self {
         let (vip_ipv6, server_ipv6) = (inner == Family::V6, outer == Family::V6);
         let mtu = if way == Way::Nat { 1500 } else { super::lab::TUNNEL_MTU };
-        Self { way, vip_ipv6, server_ipv6, vlan: false, prefix: false, announce: false, mtu }
+        Self { way, vip_ipv6, server_ipv6, vlan: false, prefix: false, announce: false, mtu, workers: 1 }
     }
 
     pub fn with_vlan(self) -> Self {
@@ -93,6 +95,10 @@ impl Case {
 
     pub fn with_mtu(self, mtu: u16) -> Self {
         Self { mtu, ..self }
+    }
+
+    pub fn with_two_workers(self) -> Self {
+        Self { workers: 2, ..self }
     }
 
     pub fn with_prefix(self) -> Self {

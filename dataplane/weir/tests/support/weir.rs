@@ -123,12 +123,15 @@ impl Balancer for Weir<'_> {
 
 /// The configuration for a lab, as a function of the weights.
 fn configuration(lab: &Lab, case: &Case, more: &'static str) -> impl Fn(Weights) -> String + 'static {
-    let mut head = "[eal]\nargs = [\"--no-huge\", \"-m\", \"256\"]\nlcores = \"1\"\n".to_owned();
+    let workers = case.workers;
+    let lcores = if workers == 1 { "1" } else { "0-1" };
+    let mut head = format!("[eal]\nargs = [\"--no-huge\", \"-m\", \"256\"]\nlcores = \"{lcores}\"\n");
     let mtu = case.mtu;
     let vlan = if case.vlan { format!("vlan = {VLAN}\n") } else { String::new() };
     let announce = if case.announce { "announce = true\n" } else { "" };
     for (number, (interface, [v4, v6])) in lab.ports.iter().enumerate() {
-        let device = format!("net_af_packet{number},iface={interface}");
+        // The kernel spreads packets over the queues by their hash: replies come to another one as they please.
+        let device = format!("net_af_packet{number},iface={interface},qpairs={workers}");
         let _ = write!(
             head,
             "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n{vlan}{announce}"

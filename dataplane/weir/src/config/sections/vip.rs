@@ -33,12 +33,7 @@ pub(super) struct VipDraft {
     header: Span,
 }
 
-pub(in super::super) fn vips(
-    top: &TableReader<'_>,
-    ports: &Ports,
-    tunnel: &Tunnel,
-    workers: Option<usize>,
-) -> Vec<Vip> {
+pub(in super::super) fn vips(top: &TableReader<'_>, ports: &Ports, tunnel: &Tunnel) -> Vec<Vip> {
     let report = top.report;
     let errors_before = report.errors();
     let mut drafts: Vec<VipDraft> =
@@ -57,7 +52,6 @@ pub(in super::super) fn vips(
     let around = Surroundings { report, ports, tunnel, vips: &networks };
     for draft in &mut drafts {
         check(draft, &around);
-        check_nat(draft, &around, workers);
         server::check(draft, &around);
     }
     drafts.into_iter().map(finished).collect()
@@ -247,19 +241,6 @@ fn check_network(vip: &Vip, span: &Span, around: &Surroundings<'_>) {
             span,
             format!("encap = \"l3dsr\" cannot go with a prefix: a code point tells servers one address, not which of {shown}"),
             "write one [[vip]] with a dscp of its own for each address, or use a tunnel",
-        );
-    }
-}
-
-/// Nothing brings the replies of a NAT flow to the worker that has it, so there may be only one.
-fn check_nat(draft: &VipDraft, around: &Surroundings<'_>, workers: Option<usize>) {
-    if let (Some(At { value: Encap::Nat, span }), Some(workers @ 2..)) = (&draft.encap, workers) {
-        around.report.error_across(
-            span,
-            format!(
-                "encap = \"nat\" works with one worker in this version, and [eal] lcores names {workers}"
-            ),
-            "write one CPU in lcores, or use an encapsulation whose replies bypass us",
         );
     }
 }
