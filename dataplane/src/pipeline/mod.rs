@@ -216,7 +216,7 @@ fn find_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut 
     }
 }
 
-/// Stage 4. Put the headers of the server in front. What needs more than that, or does not fit, is decided on whole.
+/// Stage 4. Put the headers of the server in front. What needs more than that, or does not fit, is decided on.
 /// Returns the port if all packets leave on one.
 #[inline(always)]
 fn send_to_servers<P: Packet>(
@@ -233,7 +233,7 @@ fn send_to_servers<P: Packet>(
         // Without headers nothing fits.
         if plain.ip_len >= template.limit() {
             if *target != NOWHERE {
-                *verdict = desk.decide(packet);
+                *verdict = desk.decide_known(packet, plain, id);
                 *target = NOWHERE;
             }
             others |= u16::from(*verdict != Verdict::Forward(only));

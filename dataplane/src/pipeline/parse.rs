@@ -31,10 +31,10 @@ pub enum Key {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Source and destination address as they stand in the packet; IPv4 has both in the first word.
-    addresses: [u64; 4],
+    pub addresses: [u64; 4],
     /// Source port in the low half, destination port in the high half, as they stand in the packet; zero
     /// when the protocol is neither TCP nor UDP.
-    ports: u32,
+    pub ports: u32,
     /// IP protocol number.
     pub protocol: u8,
     /// Whether it is IPv6.

@@ -1,6 +1,6 @@
 //! Plain packets: TCP or UDP directly behind IPv4 without options or behind IPv6, whole, for us. Nearly all are.
 
-use super::parse::L3;
+use super::parse::{Flow, L3};
 use crate::{
     ports::Packet,
     tables::{flow::State, hash::HashKey},
@@ -51,6 +51,28 @@ pub struct Plain {
     pub tos: u8,
     /// Whether it is plain; if not, the other fields mean nothing.
     pub kind: Kind,
+}
+
+impl Plain {
+    /// The same as a closer look would tell it, but for TCP's control bits; `frame` is the packet's.
+    pub fn flow(&self, frame: &[u8]) -> Flow {
+        let v6 = self.kind == Kind::V6;
+        let (header_len, ttl) = match v6 {
+            false => (ipv4::HEADER_LEN, ipv4::field::TTL),
+            true => (ipv6::HEADER_LEN, ipv6::field::HOP_LIMIT),
+        };
+        Flow {
+            addresses: self.addresses,
+            ports: self.word as u32,
+            protocol: (self.word >> 32) as u8,
+            v6,
+            tos: self.tos,
+            ttl: frame[L3 + ttl],
+            l4: (L3 + header_len) as u16,
+            ip_len: self.ip_len,
+            tcp: None,
+        }
+    }
 }
 
 /// A port as plain packets are read on it.
@@ -150,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        pipeline::parse::{Flow, Key, Parsed, parse},
+        pipeline::parse::{Key, Parsed, parse},
         ports::{RxChecksum, memory::MemoryPacket},
     };
 
@@ -222,6 +244,11 @@ mod tests {
                     Some(_) => 0xff << 40,
                 };
                 prop_assert_eq!(plain.word, key_word | state);
+                let mut addresses = flow.addresses;
+                if kind == Kind::V4 {
+                    addresses[1..].copy_from_slice(&plain.addresses[1..]);
+                }
+                prop_assert_eq!(plain.flow(&frame), Flow { tcp: None, addresses, ..flow });
             }
         }
     }

@@ -15,6 +15,7 @@ use super::{
     mss,
     parse::{Flow, Key, Parsed, parse},
     peers::Peers,
+    plain::Plain,
     resolve,
     rewrite::{self, End, NewEnd},
     track::{Arrival, Flows, Way},
@@ -66,6 +67,17 @@ impl Desk<'_> {
             self.tell(notice);
         }
         verdict
+    }
+
+    /// Decides on a plain packet of a flow that goes on at the server `id`, and needs more than headers in front.
+    #[inline(never)]
+    pub fn decide_known<P: Packet>(&mut self, packet: &mut P, plain: &Plain, id: ServerId) -> Verdict {
+        match self.tables.server(id) {
+            Some(server) if server.is_up() => {
+                self.send_to_server(packet, &plain.flow(packet.data()), plain.hash, id)
+            }
+            _ => self.decide(packet),
+        }
     }
 
     fn tell(&mut self, notice: Notice) {
