@@ -239,6 +239,22 @@ fn flows_of_a_server_that_is_down_move_to_live_ones_and_the_others_stay() {
 }
 
 #[test]
+fn established_flows_go_on_when_their_vip_is_removed_and_new_ones_do_not_begin() {
+    let other = vip(service("203.0.113.11", 6, 80), GRE, vec![server("198.51.100.14", None, 1.0)]);
+    let mut rig = rig(GRE);
+    let flows = establish(&mut rig, 1000..1100);
+    rig.spec.vips = vec![other];
+    rig.publish();
+    assert_unmoved(&mut rig, &flows);
+    assert_eq!(rig.send(0, &packet(2000, SYN)), Outcome::Dropped(DropReason::NotAVip));
+    for &sport in flows.keys() {
+        rig.send(0, &packet(sport, FIN | ACK));
+    }
+    assert_eq!(live(&rig), 0);
+    assert_eq!(rig.send(0, &packet(1000, SYN)), Outcome::Dropped(DropReason::NotAVip));
+}
+
+#[test]
 fn removed_server_is_forgotten_only_when_its_flows_are_gone() {
     let mut rig = rig(GRE);
     establish(&mut rig, 1000..1100);
