@@ -260,6 +260,19 @@ mod tests {
     }
 
     #[test]
+    fn read_without_news_touches_nothing_but_the_epoch() {
+        let (publisher, mut readers) = channel(Box::new(1), 1);
+        assert_eq!(*readers[0].read(), 1);
+        // Other values in the other two words, behind the back of both ends: whoever looks at them sees it.
+        let shared = &publisher.shared;
+        let real = shared.current.swap(ptr::null_mut(), Ordering::Relaxed);
+        shared.seen[0].store(77, Ordering::Relaxed);
+        assert_eq!(*readers[0].read(), 1);
+        assert_eq!(shared.seen[0].load(Ordering::Relaxed), 77);
+        shared.current.store(real, Ordering::Relaxed);
+    }
+
+    #[test]
     fn readers_see_whole_generations_in_order_under_many_swaps() {
         const SWAPS: u64 = 20_000;
         let (mut publisher, readers) = channel(Box::new([0u64; 8]), 2);
@@ -300,6 +313,8 @@ mod models {
     struct Watched {
         value: UnsafeCell<u64>,
         freed: Arc<AtomicUsize>,
+        /// The thread that published it.
+        home: thread::ThreadId,
     }
 
     // SAFETY: loom's cell checks the accesses; that is the point of the model.
@@ -307,7 +322,8 @@ mod models {
 
     impl Watched {
         fn new(value: u64, freed: &Arc<AtomicUsize>) -> Box<Self> {
-            Box::new(Self { value: UnsafeCell::new(value), freed: Arc::clone(freed) })
+            let home = thread::current().id();
+            Box::new(Self { value: UnsafeCell::new(value), freed: Arc::clone(freed), home })
         }
 
         fn read(&self) -> u64 {
@@ -320,6 +336,7 @@ mod models {
         fn drop(&mut self) {
             // SAFETY: we own it now; loom verifies that no read is concurrent.
             self.value.with_mut(|value| unsafe { *value = u64::MAX });
+            assert_eq!(thread::current().id(), self.home, "freed by a reader");
             self.freed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -344,6 +361,26 @@ mod models {
             assert_eq!(freed.load(Ordering::Relaxed), 2);
             drop(publisher);
             assert_eq!(freed.load(Ordering::Relaxed), 3);
+        });
+    }
+
+    #[test]
+    fn reader_that_leaves_frees_nothing_and_holds_nothing() {
+        // `Watched` fails if a destructor runs on the reader's thread, also when its end is the last to let go.
+        loom::model(|| {
+            let freed = Arc::new(AtomicUsize::new(0));
+            let (mut publisher, mut readers) = channel(Watched::new(0, &freed), 1);
+            let mut reader = readers.pop().unwrap();
+            let worker = thread::spawn(move || {
+                assert!(reader.read().read() <= 1);
+                drop(reader);
+            });
+            publisher.publish(Watched::new(1, &freed));
+            let left = publisher.reclaim();
+            assert_eq!(freed.load(Ordering::Relaxed), 1 - left);
+            worker.join().unwrap();
+            assert_eq!(publisher.reclaim(), 0);
+            assert_eq!(freed.load(Ordering::Relaxed), 1);
         });
     }
 
