@@ -1,14 +1,16 @@
 //! The worker that is measured: the one that `weir run` runs, with flows in its table.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
 use dataplane::{
-    pipeline::DropReason,
+    pipeline::{DropReason, watch::Watch},
+    ports::dpdk::DpdkQueue,
     tables::{
         Builder, Tables,
+        encap::{Encap, GueVariant},
         flow::Timeouts,
         hash::HashKey,
         route::NextHop,
@@ -27,17 +29,17 @@ use ipc::{
 };
 
 use crate::{
-    cli::Encap,
+    cli::{self, Setting},
     error::Error,
-    generator::{CLIENT_MAC, Generator, PORT_MAC, VIP, VIP_PORT},
+    generator::{CLIENT_MAC, Generator, Kind, PORT_MAC, VIP, VIP_PORT, VIP_V6},
 };
 
 /// Entries of the flow table by default, as in the configuration.
 pub const DEFAULT_ENTRIES: u32 = 1 << 20;
 
-/// One port, one VIP, `servers` servers on the link, and a generator in place of the port's receive side.
-pub struct Balancer {
-    worker: Worker<Generator>,
+/// One port, VIPs, servers on the link, and a generator in place of the port's receive side.
+pub struct Balancer<W = ()> {
+    worker: Worker<Generator, W>,
     handle: Handle,
     /// Whether each packet is a new flow.
     flooded: bool,
@@ -45,12 +47,14 @@ pub struct Balancer {
     _tables: Publisher<Tables>,
 }
 
-impl Balancer {
-    /// A balancer with room for `entries` flow entries.
-    pub fn new(generator: Generator, encap: Encap, servers: u16, entries: u32) -> Result<Self, Error> {
-        let spec = spec(encap, servers);
+impl<W: Watch> Balancer<W> {
+    /// A balancer for `setting` with room for `entries` flow entries, whose worker `watch` watches.
+    pub fn new(queue: DpdkQueue, setting: Setting, entries: u32, watch: W) -> Result<Self, Error> {
+        let Setting { encap, flows, servers, vips } = setting;
+        let generator = Generator::new(queue, Kind { v6: encap.is_v6_inside(), vips }, flows.0);
+        let spec = spec(setting);
         let gateway = (spec.ports[0].gateways[0], CLIENT_MAC);
-        let servers = (0..servers).map(|server| (server_address(server), server_mac(server)));
+        let servers = (0..servers).map(|server| (server_address(encap, server), server_mac(server)));
         let neighbors = std::iter::once(gateway)
             .chain(servers)
             .map(|(address, mac)| (NextHop { port: PortId(0), address }, mac))
@@ -65,8 +69,13 @@ impl Balancer {
             hash_key: spec.hash_key,
             clock: Clock::start(),
         };
-        let made = Worker::new(parts).map_err(|cause| Error::FlowTable { entries, cause });
+        let made = Worker::watched(parts, watch).map_err(|cause| Error::FlowTable { entries, cause });
         made.map(|(worker, handle)| Self { worker, handle, flooded: false, _tables: publisher })
+    }
+
+    /// Who watches the worker.
+    pub const fn watch_mut(&mut self) -> &mut W {
+        self.worker.watch_mut()
     }
 
     /// Opens `flows` connections, in an order that has nothing to do with the one that packets will come in,
@@ -128,16 +137,36 @@ impl Balancer {
     }
 }
 
-fn spec(encap: Encap, servers: u16) -> Spec {
-    let (encap, port) = match encap {
-        Encap::Gre4 => (dataplane::tables::encap::Encap::Gre { key: None }, None),
-        Encap::Nat4 => (dataplane::tables::encap::Encap::Nat, Some(8080)),
+fn spec(setting: Setting) -> Spec {
+    let Setting { encap: named, servers, vips, .. } = setting;
+    let (encap, port) = match named {
+        cli::Encap::Ipip4 => (Encap::Ipip, None),
+        cli::Encap::Gue4 => (Encap::Gue { variant: GueVariant::Header, port: 6080 }, None),
+        cli::Encap::L3dsr4 => (Encap::L3dsr { dscp: 7 }, None),
+        cli::Encap::Nat4 => (Encap::Nat, Some(8080)),
+        cli::Encap::Gre4 | cli::Encap::Gre4In6 | cli::Encap::Gre6In4 | cli::Encap::Gre6In6 => {
+            (Encap::Gre { key: None }, None)
+        }
     };
     let server = |server| ServerSpec {
-        address: server_address(server),
+        address: server_address(named, server),
         port,
         weight: 1.0,
         state: ServerState::Active,
+    };
+    let vip = |vip: u16| {
+        let address: IpAddr = match named.is_v6_inside() {
+            false => Ipv4Addr::from_bits(VIP.to_bits() + u32::from(vip)).into(),
+            true => Ipv6Addr::from_bits(VIP_V6.to_bits() + u128::from(vip)).into(),
+        };
+        VipSpec {
+            service: Service { network: address.into(), protocol: Some(protocol::TCP), port: Some(VIP_PORT) },
+            encap,
+            mss: None,
+            ports: vec![VIP_PORT..=VIP_PORT],
+            select: Select::Alias,
+            servers: (0..servers).map(server).collect(),
+        }
     };
     let hour = Duration::from_secs(3600);
     let net = |text: &str| text.parse().expect("a prefix");
@@ -146,30 +175,27 @@ fn spec(encap: Encap, servers: u16) -> Spec {
             mac: PORT_MAC,
             mtu: 1500,
             vlan: None,
-            addresses: vec![net("192.0.2.2/24")],
+            addresses: vec![net("192.0.2.2/24"), net("198.18.255.254/16"), net("2001:db8::ffff/64")],
             gateways: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         }],
-        vips: vec![VipSpec {
-            service: Service {
-                network: IpAddr::from(VIP).into(),
-                protocol: Some(protocol::TCP),
-                port: Some(VIP_PORT),
-            },
-            ports: vec![VIP_PORT..=VIP_PORT],
-            encap,
-            mss: None,
-            select: Select::Alias,
-            servers: (0..servers).map(server).collect(),
-        }],
-        tunnel_source: TunnelSource { v4: Some(Ipv4Addr::new(192, 0, 2, 2)), ..TunnelSource::default() },
+        vips: (0..vips).map(vip).collect(),
+        tunnel_source: TunnelSource {
+            v4: Some(Ipv4Addr::new(192, 0, 2, 2)),
+            ipip: None,
+            v6: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xffff)),
+        },
         // Established flows stay for the whole run, however long other rows take.
         timeouts: Timeouts::new(hour, hour, Duration::from_secs(10), Duration::from_secs(5)),
         hash_key: HashKey::default(),
     }
 }
 
-fn server_address(server: u16) -> IpAddr {
-    Ipv4Addr::from_bits(0xc000_0200 + 11 + u32::from(server)).into()
+fn server_address(encap: cli::Encap, server: u16) -> IpAddr {
+    if encap.is_v6_outside() {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, server).into()
+    } else {
+        Ipv4Addr::from_bits(0xc612_0000 + 1 + u32::from(server)).into()
+    }
 }
 
 fn server_mac(server: u16) -> Mac {

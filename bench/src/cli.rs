@@ -27,11 +27,11 @@ pub enum Command {
 /// What to measure, how long, and where to write it.
 #[derive(Clone, Debug, Args)]
 pub struct CyclesArgs {
-    /// Numbers of established flows to measure with
-    #[arg(long, value_delimiter = ',', default_values = ["1k", "16k", "100k", "1M"])]
+    /// Numbers of established flows to measure with; those above a million only with the first encapsulation
+    #[arg(long, value_delimiter = ',', default_values = ["1k", "16k", "100k", "1M", "10M"])]
     pub flows: Vec<FlowCount>,
     /// Ways to the servers to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["gre4", "nat4"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["gre4", "ipip4", "gue4", "gre4in6", "gre6in4", "gre6in6", "l3dsr4", "nat4"])]
     pub encap: Vec<Encap>,
     /// How many slices each row gets
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
@@ -39,9 +39,12 @@ pub struct CyclesArgs {
     /// Time on the CPU that a slice lasts
     #[arg(long, default_value = "0.3s", value_parser = duration)]
     pub slice: Duration,
-    /// Servers behind the VIP
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=200))]
-    pub servers: u16,
+    /// Servers behind each VIP; the first number goes with everything else, the others with the first encapsulation
+    #[arg(long, value_delimiter = ',', default_values = ["100", "4", "1000"], value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub servers: Vec<u16>,
+    /// VIPs, in the same way
+    #[arg(long, value_delimiter = ',', default_values = ["1", "1000"], value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub vips: Vec<u16>,
     /// The CPU to measure on; left out: the last one this process may use
     #[arg(long)]
     pub cpu: Option<usize>,
@@ -83,14 +86,68 @@ impl CyclesArgs {
         args.flows.dedup();
         args
     }
+
+    /// What workers are measured with: every encapsulation with every number of flows, and the first one with every
+    /// other number of servers and of VIPs.
+    pub fn settings(&self) -> Vec<Setting> {
+        let (Some(&first), Some(&servers), Some(&vips)) =
+            (self.encap.first(), self.servers.first(), self.vips.first())
+        else {
+            return Vec::new(); // clap asks for one of each
+        };
+        let of = |encap| self.flows.iter().map(move |&flows| Setting { encap, flows, servers, vips });
+        let usual = |setting: &Setting| setting.flows.0 <= USUAL_FLOWS;
+        let base = of(first);
+        let encaps = self.encap[1..].iter().flat_map(|&encap| of(encap)).filter(usual);
+        let servers = self.servers[1..]
+            .iter()
+            .flat_map(|&servers| of(first).map(move |setting| Setting { servers, ..setting }));
+        let vips =
+            self.vips[1..].iter().flat_map(|&vips| of(first).map(move |setting| Setting { vips, ..setting }));
+        base.chain(encaps).chain(servers.filter(usual)).chain(vips.filter(usual)).collect()
+    }
+}
+
+/// Most flows that everything is measured with.
+const USUAL_FLOWS: u32 = 1_000_000;
+
+/// What a worker is measured with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub encap: Encap,
+    /// Established flows.
+    pub flows: FlowCount,
+    /// Servers of each VIP.
+    pub servers: u16,
+    pub vips: u16,
 }
 
 /// How packets travel on to the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Encap {
     /// GRE over IPv4 around IPv4
+    #[value(name = "gre4")]
     Gre4,
+    /// IPv4 around IPv4
+    #[value(name = "ipip4")]
+    Ipip4,
+    /// GUE with a header, over IPv4 around IPv4
+    #[value(name = "gue4")]
+    Gue4,
+    /// GRE over IPv6 around IPv4
+    #[value(name = "gre4in6")]
+    Gre4In6,
+    /// GRE over IPv4 around IPv6
+    #[value(name = "gre6in4")]
+    Gre6In4,
+    /// GRE over IPv6 around IPv6
+    #[value(name = "gre6in6")]
+    Gre6In6,
+    /// IPv4 with the destination and the DSCP rewritten
+    #[value(name = "l3dsr4")]
+    L3dsr4,
     /// IPv4 with the destination rewritten; only the way to the server
+    #[value(name = "nat4")]
     Nat4,
 }
 
@@ -98,8 +155,24 @@ impl Encap {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gre4 => "gre4",
+            Self::Ipip4 => "ipip4",
+            Self::Gue4 => "gue4",
+            Self::Gre4In6 => "gre4in6",
+            Self::Gre6In4 => "gre6in4",
+            Self::Gre6In6 => "gre6in6",
+            Self::L3dsr4 => "l3dsr4",
             Self::Nat4 => "nat4",
         }
+    }
+
+    /// Whether clients speak IPv6.
+    pub const fn is_v6_inside(self) -> bool {
+        matches!(self, Self::Gre6In4 | Self::Gre6In6)
+    }
+
+    /// Whether servers are reached over IPv6.
+    pub const fn is_v6_outside(self) -> bool {
+        matches!(self, Self::Gre4In6 | Self::Gre6In6)
     }
 }
 
@@ -181,5 +254,31 @@ mod tests {
         let resolved = cli.cycles.resolved();
         assert_eq!(resolved.flows, [FlowCount(1000), FlowCount(16_000)]);
         assert_eq!(resolved.rounds, 2);
+    }
+
+    #[test]
+    fn settings_vary_one_thing_at_a_time() {
+        let args = [
+            "weir-bench",
+            "--flows",
+            "1k,10M",
+            "--encap",
+            "gre4,nat4",
+            "--servers",
+            "100,4",
+            "--vips",
+            "1,7",
+        ];
+        let settings = Cli::try_parse_from(args).unwrap().cycles.resolved().settings();
+        let shown: Vec<_> = settings
+            .iter()
+            .map(|Setting { encap, flows, servers, vips }| {
+                format!("{} {flows} {servers} {vips}", encap.name())
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            ["gre4 1k 100 1", "gre4 10M 100 1", "nat4 1k 100 1", "gre4 1k 4 1", "gre4 1k 100 7"]
+        );
     }
 }

@@ -40,19 +40,22 @@ fn quick_run_has_every_row_with_plausible_fields() {
     let (text, json, page) = quick_run();
     let rows = json["rows"].as_array().unwrap();
     let ids: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
-    assert_eq!(
-        ids,
-        [
-            "forward",
-            "generate",
-            "generate-prepend",
-            "worker-gre4-1k",
-            "worker-gre4-16k",
-            "worker-nat4-1k",
-            "worker-nat4-16k",
-            "new-flows",
-        ]
-    );
+    let expected = [
+        "forward",
+        "generate",
+        "generate-prepend",
+        "worker-gre4-1k",
+        "worker-gre4-16k",
+        "worker-gre6in6-16k",
+        "worker-nat4-1k",
+        "worker-gre4-16k-1000-servers",
+        "worker-gre4-1k-1000-vips",
+        "new-flows",
+        "stages-gre4-1k",
+    ];
+    for id in expected {
+        assert!(ids.contains(&id), "{id}: {ids:?}");
+    }
     for row in rows {
         assert_spread(&row["cycles"]);
         assert_spread(&row["mpps"]);
@@ -66,12 +69,21 @@ fn quick_run_has_every_row_with_plausible_fields() {
         if let Some(floor) = row["floor"].as_str() {
             assert!(ids.contains(&floor) && row["over_floor"]["median"].is_number(), "{row}");
         }
-        let what = row["what"].as_str().unwrap();
+        let (id, what) = (row["id"].as_str().unwrap(), row["what"].as_str().unwrap());
+        if id.starts_with("stages-") {
+            let stages = row["stages"].as_array().unwrap();
+            assert!(
+                stages.len() == 7 && stages.iter().all(|stage| stage[1].as_f64().unwrap() > 0.0),
+                "{row}"
+            );
+            continue;
+        }
         assert!(text.contains(what) && page.contains(what), "{what}");
     }
     let budgets: Vec<_> = rows.iter().filter_map(|row| row["budget_cycles"].as_f64()).collect();
     assert_eq!(budgets, [70.0, 72.0]);
-    assert_eq!(rows[7]["budget_mpps"], 2.0);
+    let new_flows = rows.iter().find(|row| row["id"] == "new-flows").unwrap();
+    assert_eq!(new_flows["budget_mpps"], 2.0);
     assert_spread(&json["calibration"]);
     for field in ["cpu", "revision", "kernel"] {
         let value = json["machine"][field].as_str().unwrap();

@@ -1,6 +1,7 @@
 //! `weir-bench cycles`: what a packet costs, beside what it would cost to do less.
 
 pub mod rows;
+mod stages;
 
 use std::{
     io::{IsTerminal, Write},

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use dataplane::ports::{
-    BURST, Burst, Packet, Queue,
-    dpdk::{DpdkQueue, Eal, Mbuf, Mempool, PoolConfig, Port, PortConfig},
+use dataplane::{
+    pipeline::watch::{Stage, Watch},
+    ports::{
+        BURST, Burst, Packet, Queue,
+        dpdk::{DpdkQueue, Eal, Mbuf, Mempool, PoolConfig, Port, PortConfig},
+    },
 };
 
-use super::turns;
+use super::{stages::StageCycles, turns};
 use crate::{
     balancer::{Balancer, DEFAULT_ENTRIES},
-    cli::{CyclesArgs, Encap, FlowCount},
+    cli::{CyclesArgs, Encap, FlowCount, Setting},
     error::Error,
-    generator::Generator,
+    generator::{Generator, Kind},
     testpmd::Testpmd,
     timing::{Slice, measure},
 };
@@ -31,14 +34,18 @@ pub struct Row {
     pub id: String,
     /// What it does, for people.
     pub what: String,
-    pub encap: Option<Encap>,
-    pub flows: Option<FlowCount>,
+    pub setting: Option<Setting>,
     /// The row that does the same without what this one is about.
     pub floor: Option<&'static str>,
     pub budget: Option<Budget>,
     pub slices: Vec<Slice>,
+    /// Cycles a packet by stage, of each slice; empty where nobody watches.
+    pub stages: Vec<StageSpend>,
     work: Work,
 }
+
+/// TSC cycles a packet, in the order of [`Stage::ALL`].
+pub type StageSpend = [f64; Stage::ALL.len()];
 
 /// What the design allows a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,12 +60,13 @@ enum Work {
     Testpmd(Testpmd),
     Loop(Box<dyn FnMut() -> u64>),
     Balancer(Box<Balancer>),
+    Watched(Box<Balancer<StageCycles>>),
 }
 
 impl Row {
     fn new(id: impl Into<String>, what: impl Into<String>, floor: Option<&'static str>, work: Work) -> Self {
         let (id, what) = (id.into(), what.into());
-        Self { id, what, encap: None, flows: None, floor, budget: None, slices: Vec::new(), work }
+        Self { id, what, setting: None, floor, budget: None, slices: Vec::new(), stages: Vec::new(), work }
     }
 
     /// Runs for `warm_up`, then measures a slice.
@@ -71,6 +79,16 @@ impl Row {
             Work::Testpmd(testpmd) => testpmd.measure(slice)?,
             Work::Loop(turn) => timed(turn),
             Work::Balancer(balancer) => timed(&mut turns(|| balancer.turn())),
+            Work::Watched(balancer) => {
+                measure(warm_up, tsc_hz, &mut turns(|| balancer.turn()));
+                balancer.watch_mut().take(); // other rows ran since the last slice
+                let measured = measure(slice, tsc_hz, &mut turns(|| balancer.turn()));
+                let sums = balancer.watch_mut().take();
+                let all: u64 = sums.iter().sum();
+                let scale = measured.cycles_per_packet() / all.max(1) as f64;
+                self.stages.push(sums.map(|sum| sum as f64 * scale));
+                measured
+            }
         };
         if slice.packets == 0 {
             return Err(Error::Wrong { row: self.id.clone(), what: "no packet came through".into() });
@@ -83,6 +101,7 @@ impl Row {
     pub fn check(&self) -> Result<(), Error> {
         match &self.work {
             Work::Balancer(balancer) => balancer.check(&self.id),
+            Work::Watched(balancer) => balancer.check(&self.id),
             _ => Ok(()),
         }
     }
@@ -90,8 +109,8 @@ impl Row {
 
 /// All rows, ready to run.
 pub fn all(eal: &Eal, args: &CyclesArgs, testpmd: Option<Testpmd>) -> Result<Vec<Row>, Error> {
-    let workers = args.encap.len() * args.flows.len();
-    let mut queues = open_queues(eal, workers + 4)?.into_iter();
+    let settings = args.settings();
+    let mut queues = open_queues(eal, 2 * settings.len() + 4)?.into_iter();
     let mut queue = || queues.next().expect("one queue was opened for each row");
 
     let mut rows = Vec::new();
@@ -103,23 +122,27 @@ pub fn all(eal: &Eal, args: &CyclesArgs, testpmd: Option<Testpmd>) -> Result<Vec
         rows.push(Row::new(FORWARD, "receive and transmit", forward_floor, Work::Loop(forward(queue()))));
     }
     if args.wants(GENERATE) {
-        let work = Work::Loop(generate(Generator::new(queue(), 1_000_000)));
+        let work = Work::Loop(generate(Generator::new(queue(), Kind::PLAIN, 1_000_000)));
         rows.push(Row::new(GENERATE, "generate and transmit", None, work));
     }
     if args.wants(PREPEND) {
-        let work = Work::Loop(prepend(Generator::new(queue(), 1_000_000)));
+        let work = Work::Loop(prepend(Generator::new(queue(), Kind::PLAIN, 1_000_000)));
         rows.push(Row::new(PREPEND, "generate, prepend 24 B, transmit", None, work));
     }
-    for (encap, flows) in
-        args.encap.iter().flat_map(|&encap| args.flows.iter().map(move |&flows| (encap, flows)))
-    {
-        let id = format!("worker-{}-{flows}", encap.name());
+    for &setting in &settings {
+        let id = format!("worker-{}", name(setting, settings[0]));
         if args.wants(&id) {
-            rows.push(established(id, queue(), encap, flows, args.servers)?);
+            rows.push(established(id, queue(), setting)?);
         }
     }
     if args.wants(NEW_FLOWS) {
-        rows.push(new_flows(queue(), args.servers)?);
+        rows.push(new_flows(queue(), settings[0])?);
+    }
+    for &setting in settings.iter().filter(|setting| is_base(**setting, settings[0])) {
+        let id = format!("stages-{}", name(setting, settings[0]));
+        if args.wants(&id) {
+            rows.push(watched(id, queue(), setting)?);
+        }
     }
     if rows.is_empty() {
         return Err(Error::NoRow { name: args.only.clone().unwrap_or_default() });
@@ -181,24 +204,60 @@ fn transmit<Q: Queue>(queue: &mut Q, burst: &mut Burst<Q::Packet>) -> u64 {
     (before - burst.len()) as u64
 }
 
-/// The whole worker with `flows` established flows.
-fn established(
-    id: String,
+/// Whether a setting differs from the first one by its flows alone.
+fn is_base(setting: Setting, first: Setting) -> bool {
+    Setting { flows: first.flows, ..setting } == first
+}
+
+/// The name of a setting in files: what differs from the first one.
+fn name(setting: Setting, first: Setting) -> String {
+    let mut name = format!("{}-{}", setting.encap.name(), setting.flows);
+    if setting.servers != first.servers {
+        name += &format!("-{}-servers", setting.servers);
+    }
+    if setting.vips != first.vips {
+        name += &format!("-{}-vips", setting.vips);
+    }
+    name
+}
+
+/// A worker whose flows are established.
+fn balancer<W: Watch>(
+    id: &str,
     queue: DpdkQueue,
-    encap: Encap,
-    flows: FlowCount,
-    servers: u16,
-) -> Result<Row, Error> {
+    setting: Setting,
+    watch: W,
+) -> Result<Box<Balancer<W>>, Error> {
     // Under NAT a flow has two entries.
-    let needed = if encap == Encap::Nat4 { 2 * flows.0 } else { flows.0 };
+    let flows = setting.flows.0;
+    let needed = if setting.encap == Encap::Nat4 { 2 * flows } else { flows };
     let entries = needed.next_power_of_two().max(DEFAULT_ENTRIES);
-    let mut balancer = Balancer::new(Generator::new(queue, flows.0), encap, servers, entries)?;
-    balancer.establish(&id, flows.0)?;
-    let what = format!("worker, {}", encap.name().to_uppercase());
-    let floor = if encap == Encap::Nat4 { GENERATE } else { PREPEND };
-    let budget = if encap == Encap::Gre4 { cycle_budget(flows) } else { None };
-    let row = Row::new(id, what, Some(floor), Work::Balancer(Box::new(balancer)));
-    Ok(Row { encap: Some(encap), flows: Some(flows), budget, ..row })
+    let mut balancer = Balancer::new(queue, setting, entries, watch)?;
+    balancer.establish(id, flows)?;
+    Ok(Box::new(balancer))
+}
+
+/// The whole worker with established flows.
+fn established(id: String, queue: DpdkQueue, setting: Setting) -> Result<Row, Error> {
+    let balancer = balancer(&id, queue, setting, ())?;
+    let what = format!("worker, {}", setting.encap.name().to_uppercase());
+    // The generator makes frames of two lengths; only one of them has a floor.
+    let floor = match setting.encap {
+        Encap::Gre6In4 | Encap::Gre6In6 => None,
+        Encap::L3dsr4 | Encap::Nat4 => Some(GENERATE),
+        _ => Some(PREPEND),
+    };
+    let usual = setting.encap == Encap::Gre4 && setting.servers == 100 && setting.vips == 1;
+    let budget = if usual { cycle_budget(setting.flows) } else { None };
+    let row = Row::new(id, what, floor, Work::Balancer(balancer));
+    Ok(Row { setting: Some(setting), budget, ..row })
+}
+
+/// The same with a look at the counter between stages.
+fn watched(id: String, queue: DpdkQueue, setting: Setting) -> Result<Row, Error> {
+    let balancer = balancer(&id, queue, setting, StageCycles::default())?;
+    let what = format!("worker, {}, watched", setting.encap.name().to_uppercase());
+    Ok(Row { setting: Some(setting), ..Row::new(id, what, Some(PREPEND), Work::Watched(balancer)) })
 }
 
 /// Budgets for GRE4 by the number of flows.
@@ -215,15 +274,11 @@ fn cycle_budget(flows: FlowCount) -> Option<Budget> {
 }
 
 /// Every packet opens a connection, into a full table: each has to evict one.
-fn new_flows(queue: DpdkQueue, servers: u16) -> Result<Row, Error> {
-    let mut balancer = Balancer::new(Generator::new(queue, 1), Encap::Gre4, servers, DEFAULT_ENTRIES)?;
+fn new_flows(queue: DpdkQueue, first: Setting) -> Result<Row, Error> {
+    let setting = Setting { flows: FlowCount(DEFAULT_ENTRIES), ..first };
+    let mut balancer = Balancer::new(queue, setting, DEFAULT_ENTRIES, ())?;
     balancer.flood(DEFAULT_ENTRIES);
-    let row = Row::new(
-        NEW_FLOWS,
-        "worker, GRE4, each packet a new flow",
-        Some(PREPEND),
-        Work::Balancer(Box::new(balancer)),
-    );
-    let (encap, budget) = (Some(Encap::Gre4), Some(Budget::Mpps(2.0)));
-    Ok(Row { encap, flows: Some(FlowCount(DEFAULT_ENTRIES)), budget, ..row })
+    let what = format!("worker, {}, each packet a new flow", setting.encap.name().to_uppercase());
+    let row = Row::new(NEW_FLOWS, what, Some(PREPEND), Work::Balancer(Box::new(balancer)));
+    Ok(Row { setting: Some(setting), budget: Some(Budget::Mpps(2.0)), ..row })
 }

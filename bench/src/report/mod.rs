@@ -5,10 +5,11 @@ mod table;
 
 use std::{fs, io::Write, path::Path};
 
+use dataplane::pipeline::watch::Stage;
 use serde::Serialize;
 
 use crate::{
-    cli::{CyclesArgs, Encap},
+    cli::CyclesArgs,
     cycles::rows::{Budget, Row},
     error::Error,
     generator::FRAME_LEN,
@@ -29,7 +30,6 @@ pub struct Report {
     pub command: String,
     pub machine: Machine,
     pub memory: &'static str,
-    pub servers: u16,
     pub frame_bytes: usize,
     pub rounds: u32,
     pub slice_seconds: f64,
@@ -45,6 +45,9 @@ pub struct RowReport {
     pub what: String,
     pub encap: Option<&'static str>,
     pub flows: Option<u32>,
+    /// Servers of each VIP.
+    pub servers: Option<u16>,
+    pub vips: Option<u16>,
     /// The row that the next but one field is the difference to.
     pub floor: Option<&'static str>,
     /// TSC cycles a packet.
@@ -57,6 +60,8 @@ pub struct RowReport {
     pub budget_mpps: Option<f64>,
     pub noisy_slices: usize,
     pub slices: Vec<Slice>,
+    /// Cycles a packet by stage, the middle of all slices; empty where nobody watched.
+    pub stages: Vec<(&'static str, f64)>,
     #[serde(skip)]
     pub flows_shown: String,
 }
@@ -76,7 +81,6 @@ impl Report {
             command: command(),
             machine,
             memory,
-            servers: args.servers,
             frame_bytes: FRAME_LEN,
             rounds: args.rounds,
             slice_seconds: args.slice.as_secs_f64(),
@@ -96,9 +100,11 @@ impl RowReport {
         Some(Self {
             id: row.id.clone(),
             what: row.what.clone(),
-            encap: row.encap.map(Encap::name),
-            flows: row.flows.map(|flows| flows.0),
-            flows_shown: row.flows.map(|flows| flows.to_string()).unwrap_or_default(),
+            encap: row.setting.map(|setting| setting.encap.name()),
+            flows: row.setting.map(|setting| setting.flows.0),
+            servers: row.setting.map(|setting| setting.servers),
+            vips: row.setting.map(|setting| setting.vips),
+            flows_shown: row.setting.map(|setting| setting.flows.to_string()).unwrap_or_default(),
             floor: row.floor,
             cycles: Spread::of(own.iter().copied())?,
             over_floor: over.and_then(|over: Vec<f64>| Spread::of(over)),
@@ -113,6 +119,13 @@ impl RowReport {
             }),
             noisy_slices: row.slices.iter().filter(noisy).count(),
             slices: row.slices.clone(),
+            stages: Stage::ALL
+                .iter()
+                .filter_map(|&stage| {
+                    let spent = Spread::of(row.stages.iter().map(|spend| spend[stage as usize]))?;
+                    Some((stage.name(), spent.median))
+                })
+                .collect(),
         })
     }
 

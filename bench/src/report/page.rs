@@ -6,8 +6,9 @@ use crate::timing::Spread;
 /// For a terminal.
 pub fn text(report: &Report) -> String {
     format!(
-        "{}\n{}{}\n",
+        "{}\n{}{}{}\n",
         table(report).text(),
+        stages(report).map(|table| format!("by stage:\n{}\n", table.text())).unwrap_or_default(),
         noise(report),
         facts(report).iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>()
     )
@@ -23,6 +24,8 @@ pub fn markdown(report: &Report) -> String {
          Numbers are TSC cycles a packet, min / median / max over {} slices. *Over the floor*: less than what \
          the same round's slice of the floor took. *To budget*: the median less the budget of the design.\n\n\
          {}\n\
+         ## By stage\n\n\
+         {}\n\
          ## How it was measured\n\n\
          Each row runs for {} s on the CPU, then the next one; {} rounds. All rows run on one CPU and, but for \
          `dpdk-testpmd`, in one thread; what other processes took of the CPU is left out. {}\n\n\
@@ -34,6 +37,7 @@ pub fn markdown(report: &Report) -> String {
         ROWS,
         report.rounds,
         table(report).markdown(),
+        stages(report).map(|table| format!("{STAGES}\n{}", table.markdown())).unwrap_or_default(),
         report.slice_seconds,
         report.rounds,
         noise(report).trim_end(),
@@ -50,12 +54,22 @@ const ROWS: &str = "\
 * new flow: each packet is the SYN of a flow that never came before, and the table is full.
 ";
 
+/// What the table of stages is.
+const STAGES: &str = "\
+The same worker, first encapsulation, with a look at the time-stamp counter at each border between stages, which
+itself costs a few cycles a packet; the core works on both sides of a border at once. Medians. *Receive* makes the
+frames, as there is no NIC. *Read headers* also asks for buckets and entries, *find flow* compares keys.
+";
+
 fn table(report: &Report) -> Table {
+    let number = |number: Option<u16>| number.map(|number| number.to_string()).unwrap_or_default();
     let row = |row: &RowReport| {
         let (budget, to_budget) = row.budget();
         vec![
             row.what.clone(),
             row.flows_shown.clone(),
+            number(row.servers),
+            number(row.vips),
             spread(row.cycles),
             row.over_floor.map(spread).unwrap_or_default(),
             budget,
@@ -68,6 +82,8 @@ fn table(report: &Report) -> Table {
         headings: vec![
             "row",
             "flows",
+            "servers",
+            "VIPs",
             "cycles/packet",
             "over the floor",
             "budget",
@@ -75,8 +91,23 @@ fn table(report: &Report) -> Table {
             "Mpps median / best",
             "noisy",
         ],
-        rows: report.rows.iter().map(row).collect(),
+        rows: report.rows.iter().filter(|row| row.stages.is_empty()).map(row).collect(),
     }
+}
+
+/// What each stage costs; `None`: nobody watched.
+fn stages(report: &Report) -> Option<Table> {
+    let watched = || report.rows.iter().filter(|row| !row.stages.is_empty());
+    let names = watched().next()?.stages.iter().map(|&(name, _)| name);
+    let row = |row: &RowReport| {
+        let spent = row.stages.iter().map(|(_, cycles)| format!("{cycles:.1}"));
+        let all = format!("{:.1}", row.cycles.median);
+        std::iter::once(row.flows_shown.clone()).chain(spent).chain(std::iter::once(all)).collect()
+    };
+    Some(Table {
+        headings: std::iter::once("flows").chain(names).chain(std::iter::once("all")).collect(),
+        rows: watched().map(row).collect(),
+    })
 }
 
 fn spread(spread: Spread) -> String {
@@ -103,9 +134,9 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         (
             "set-up",
             format!(
-                "frames of {} bytes, bursts of 32, a pool of 16383 buffers with a cache of 256, {} servers, \
-                 rings play no part (net_null)",
-                report.frame_bytes, report.servers
+                "frames of {} bytes (IPv6: 80), bursts of 32, a pool of 16383 buffers with a cache of 256, \
+                 flow tables of 1048576 entries or as many as the flows need, `net_null` ports",
+                report.frame_bytes
             ),
         ),
     ]

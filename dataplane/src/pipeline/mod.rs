@@ -17,6 +17,7 @@ mod single;
 mod track;
 pub mod verdict;
 pub mod vlan;
+pub mod watch;
 
 use std::{io, net::IpAddr, sync::Arc};
 
@@ -29,6 +30,7 @@ use self::{
     icmp::Allowance,
     plain::{Kind, Plain, Reader},
     single::Desk,
+    watch::{Stage, Watch},
 };
 pub use self::{
     track::Flows,
@@ -36,7 +38,7 @@ pub use self::{
 };
 use crate::{
     ports::{BURST, Burst, Packet},
-    prefetch::prefetch_all,
+    prefetch::{prefetch, prefetch_all},
     tables::{Tables, flow::EntryId, hash::HashKey, route::NextHop, template::Inner},
     time::Tick,
     wire::Mac,
@@ -146,7 +148,9 @@ pub fn process_burst<P: Packet>(
     core: &mut Core,
     out: &mut Outbox<P>,
     now: Tick,
+    watch: &mut impl Watch,
 ) {
+    watch.enter(Stage::Read);
     let mac = tables.ports[port.index()].mac;
     let Core { flows, counters, ledger, peers, allowance, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
@@ -154,8 +158,11 @@ pub fn process_burst<P: Packet>(
         Desk { port, mac, now, tables, flows, counters, peers, allowance, notices: &mut out.notices };
 
     read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
+    watch.enter(Stage::Find);
     find_servers(burst, lanes, &mut desk);
+    watch.enter(Stage::Send);
     let only = send_to_servers(burst, lanes, &mut desk);
+    watch.enter(Stage::HandOver);
     hand_over(burst, lanes, port, only, tables, ledger, out);
 }
 
@@ -198,7 +205,7 @@ fn ask_for_entry(Lane { plain, target, .. }: &mut Lane, flows: &Flows) {
 /// so that the packets of a flow are seen in order.
 #[inline(always)]
 fn find_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut Desk<'_>) {
-    let tables = desk.tables;
+    let (tables, counters) = (desk.tables, desk.counters.servers());
     for (packet, Lane { plain, target, verdict }) in burst.iter_mut().zip(lanes) {
         let (Plain { addresses, word, .. }, entry) = (&*plain, EntryId(*target));
         let known = match plain.kind {
@@ -208,6 +215,9 @@ fn find_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut 
         };
         if let Some(server) = known {
             prefetch_all(tables.template(server));
+            if let Some(counters) = counters.get(server.index()) {
+                prefetch(counters);
+            }
             *target = server.0;
         } else {
             *verdict = desk.decide(packet);

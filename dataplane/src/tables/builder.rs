@@ -12,6 +12,7 @@ use super::{
     Port, Tables,
     encap::Encap,
     hop,
+    huge::HugeArray,
     nat::Nat,
     neighbor::Neighbors,
     route::Routes,
@@ -52,6 +53,9 @@ pub enum BuildError {
     /// More than [`MAX_SERVERS`] server slots, those of removed servers with live flows included.
     #[error("more than {MAX_SERVERS} servers, counting removed ones that still have flows")]
     TooManyServers,
+    /// There is no memory for the headers of the servers.
+    #[error("no memory for the headers of the servers")]
+    NoMemory,
     /// More than [`MAX_VIPS`] VIPs.
     #[error("more than {MAX_VIPS} VIPs")]
     TooManyVips,
@@ -187,7 +191,7 @@ impl Builder {
                 put(&mut servers, slot as usize, server);
             }
         }
-        let mut templates = vec![Template::NONE; servers.len()].into_boxed_slice();
+        let mut templates = HugeArray::zeroed(servers.len()).map_err(|_| BuildError::NoMemory)?;
         for (key, &slot) in &self.servers.by_key {
             if let Some(Some(server)) = servers.get(slot as usize) {
                 templates[slot as usize] = template(server, key, &spec.tunnel_source);

@@ -29,6 +29,7 @@ use ipc::id::{Generation, PortId, ServerId, VipId};
 use self::{
     flow::Timeouts,
     hash::HashKey,
+    huge::HugeArray,
     nat::Nat,
     neighbor::Neighbors,
     network_map::NetworkMap,
@@ -53,7 +54,7 @@ pub struct Port {
 }
 
 /// One immutable generation of everything that the configuration, the policy and the neighbours decide.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tables {
     /// Its number.
     pub generation: Generation,
@@ -67,7 +68,7 @@ pub struct Tables {
     pub servers: Box<[Option<Server>]>,
     /// The headers of every server slot that is up and whose way is known, by [`ServerId`]; empty for others and without
     /// a tunnel.
-    pub templates: Box<[Template]>,
+    pub templates: HugeArray<Template>,
     /// Our ports, by [`PortId`].
     pub ports: Box<[Port]>,
     /// Where packets leave.

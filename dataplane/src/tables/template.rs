@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bytemuck::Zeroable;
 use ipc::id::PortId;
 
 use super::{
@@ -21,8 +22,8 @@ use crate::{
 /// TTL and hop limit of outer headers.
 const OUTER_TTL: u8 = 64;
 
-/// Bytes of a template: Ethernet, IPv6, UDP and GUE are 66.
-const ROOM: usize = 80;
+/// Bytes of a template: Ethernet, IPv6, UDP and GUE are 66; a length that `bytemuck` knows.
+const ROOM: usize = 96;
 
 /// The part of a template that nearly all encapsulations fit in: one cache line, copied as a whole.
 const SHORT: usize = 64;
@@ -53,11 +54,11 @@ pub enum Ends {
 }
 
 /// Which fields of the headers depend on the packet, and where they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable)]
 #[repr(u8)]
 enum Form {
     /// There are no headers.
-    None,
+    None = 0,
     /// An IPv4 header without entropy alone.
     Ipip4,
     /// The same with GRE without a key behind it.
@@ -72,18 +73,18 @@ enum Form {
 ///
 /// They are copied as a whole array, of constant length, into the headroom: a few vector moves, whatever the
 /// encapsulation. What depends on the packet is patched afterwards.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Zeroable)]
 #[repr(C, align(64))]
 pub struct Template {
     bytes: [u8; ROOM],
+    /// Where packets leave, as a number.
+    port: u16,
     /// Mask of the entropy bits in an IPv4 source.
     entropy: u32,
     /// The sum over the words of an IPv4 header as prepared, not inverted.
     sum: u16,
     /// One more than the longest IP packet that still fits on its way with outer headers, in bytes; 0 without headers.
     limit: u16,
-    /// Where packets leave.
-    port: PortId,
     /// Bytes in use, at the end of `bytes`; 0: no outer headers.
     len: u8,
     /// Bytes from the outer IP header to the end.
@@ -111,7 +112,7 @@ impl Template {
         entropy: 0,
         sum: 0,
         limit: 0,
-        port: PortId(0),
+        port: 0,
         len: 0,
         overhead: 0,
         form: Form::None,
@@ -169,7 +170,7 @@ impl Template {
             entropy,
             sum: if is_v4 { checksum::fold(checksum::add(0, &ip)) } else { 0 },
             limit: link.mtu.saturating_sub(overhead as u16).saturating_add(1),
-            port: link.port,
+            port: link.port.0,
             len: header.len() as u8,
             overhead: overhead as u8,
             form: match (is_v4, encap) {
@@ -197,7 +198,7 @@ impl Template {
     /// Where packets leave; of no meaning without headers.
     #[inline(always)]
     pub const fn port(&self) -> PortId {
-        self.port
+        PortId(self.port)
     }
 
     /// One more than the longest IP packet that still fits on its way behind these headers, in bytes; 0 without headers.

@@ -30,6 +30,7 @@ use crate::{
         Core, DropReason, Outbox, Peers,
         counters::{Ledger, Traffic},
         process_burst, vlan,
+        watch::{Stage, Watch},
     },
     ports::{Burst, Packet, Queue},
     tables::{Tables, hash::HashKey},
@@ -67,7 +68,7 @@ pub struct Parts<Q> {
 
 /// One packet loop. Runs where [`Worker::run`] is called, until its handle says stop.
 #[derive(Debug)]
-pub struct Worker<Q: Queue> {
+pub struct Worker<Q: Queue, W = ()> {
     queues: Vec<Q>,
     tables: snapshot::Reader<Tables>,
     core: Core,
@@ -81,6 +82,7 @@ pub struct Worker<Q: Queue> {
     turns: u32,
     swept: Nanos,
     stop: Arc<AtomicBool>,
+    watch: W,
 }
 
 impl<Q: Queue> Worker<Q> {
@@ -89,6 +91,16 @@ impl<Q: Queue> Worker<Q> {
     /// # Errors
     /// When the memory for the flow table or the counters cannot be had.
     pub fn new(parts: Parts<Q>) -> io::Result<(Self, Handle)> {
+        Self::watched(parts, ())
+    }
+}
+
+impl<Q: Queue, W: Watch> Worker<Q, W> {
+    /// The same, with somebody who is told what stage each turn is in.
+    ///
+    /// # Errors
+    /// As [`Worker::new`].
+    pub fn watched(parts: Parts<Q>, watch: W) -> io::Result<(Self, Handle)> {
         let ports = parts.queues.len();
         let core = Core::new(parts.lcore, ports, parts.flow_capacity, parts.hash_key)?;
         let (committed, ledger) = ledger::channel(core.ledger.words().len());
@@ -109,6 +121,7 @@ impl<Q: Queue> Worker<Q> {
             turns: 0,
             swept: parts.clock.now(),
             stop,
+            watch,
         };
         Ok((worker, handle))
     }
@@ -134,6 +147,7 @@ impl<Q: Queue> Worker<Q> {
         let now = self.clock.at(start);
         let mut packets = 0;
         for at in 0..self.queues.len() {
+            self.watch.enter(Stage::Receive);
             self.queues[at].receive(&mut self.burst);
             if self.burst.is_empty() {
                 continue;
@@ -149,6 +163,7 @@ impl<Q: Queue> Worker<Q> {
         if self.handover.senders() > 0 {
             packets += self.take_over(now);
         }
+        self.watch.enter(Stage::Rest);
         self.turns += 1;
         if self.turns >= HOUSEKEEPING_TURNS {
             self.turns = 0;
@@ -171,7 +186,16 @@ impl<Q: Queue> Worker<Q> {
     #[inline(always)]
     fn process(&mut self, port: PortId, now: Nanos, since: Nanos) {
         let tables = self.tables.read();
-        process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now.tick());
+        process_burst(
+            &mut self.burst,
+            port,
+            tables,
+            &mut self.core,
+            &mut self.out,
+            now.tick(),
+            &mut self.watch,
+        );
+        self.watch.enter(Stage::Transmit);
         let ledger = &mut self.core.ledger;
         self.waiting.admit(&mut self.out.waiting, port, since, ledger);
         self.handover.pass(&mut self.out.handover, port, self.core.peers.hops, ledger);
@@ -192,6 +216,11 @@ impl<Q: Queue> Worker<Q> {
         }
         self.core.peers.hops = 0;
         packets
+    }
+
+    /// Who watches.
+    pub const fn watch_mut(&mut self) -> &mut W {
+        &mut self.watch
     }
 
     /// The counters that are read together, as of now.
