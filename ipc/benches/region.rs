@@ -42,17 +42,7 @@ fn region(name: &str) -> (tempfile::TempDir, Region) {
 /// Fills the frame as a period of the control thread does.
 fn fill_statistics(frame: &mut StatisticsFrame, servers: u32) {
     frame.begin(1, 1);
-    let mut vip = frame.vip(VipStatistics {
-        vip: 0,
-        servers: 0,
-        packets: 1,
-        bytes: 1,
-        created: 1,
-        open: 1,
-        packet_rate: 1.0,
-        byte_rate: 1.0,
-        flow_rate: 1.0,
-    });
+    let mut vip = frame.vip(VipStatistics::new(0));
     for server in 0..servers {
         let kinds = [Some(SAID).into(); 7];
         vip.server(ServerStatistics {

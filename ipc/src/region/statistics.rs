@@ -101,6 +101,13 @@ const _: () = assert!(size_of::<VipStatistics>() == 64);
 const _: () = assert!(size_of::<KindStatistics>() == 40);
 const _: () = assert!(size_of::<ServerStatistics>() == 384 && Kind::COUNT == 7);
 
+impl VipStatistics {
+    /// A VIP without counts.
+    pub fn new(vip: u32) -> Self {
+        Self { vip, ..Self::zeroed() }
+    }
+}
+
 impl KindStatistics {
     /// What is said; `None` when there is no data.
     pub fn get(&self) -> Option<Statistics> {
