@@ -88,6 +88,12 @@ pub struct LcoreCounters {
     pub evicted: Counter,
     /// Packets forwarded by hash because their flow did not fit.
     pub untracked: Counter,
+    /// First fragments of datagrams.
+    pub fragments_first: Counter,
+    /// Later ones that follow their first.
+    pub fragments_followed: Counter,
+    /// Later ones whose first was not seen.
+    pub fragments_unknown: Counter,
     /// Entries in use now, of both families.
     pub entries: Counter,
     /// Established flows that changed their server although it was not down. Must stay zero.

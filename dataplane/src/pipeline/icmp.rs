@@ -115,6 +115,13 @@ pub fn echo<P: Packet>(packet: &mut P, flow: &Flow, mac: Mac) -> Option<Verdict>
     Some(Verdict::Reply)
 }
 
+/// Sends a later fragment of an echo request back, as a fragment of the reply. The caller has made sure that it is one.
+pub fn echo_rest<P: Packet>(packet: &mut P, flow: &Flow, mac: Mac) -> Verdict {
+    packet.truncate(L3 + usize::from(flow.ip_len));
+    turn_round(packet.data_mut(), mac, flow.v6);
+    Verdict::Reply
+}
+
 /// Which error we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Complaint {

@@ -6,6 +6,7 @@
 
 pub mod counters;
 mod errors;
+mod fragments;
 mod icmp;
 mod mss;
 mod parse;
@@ -39,7 +40,7 @@ pub use self::{
 use crate::{
     ports::{BURST, Burst, Packet},
     prefetch::{prefetch, prefetch_all},
-    tables::{Tables, flow::EntryId, hash::HashKey, route::NextHop, template::Inner},
+    tables::{Tables, flow::EntryId, fragments::Fragments, hash::HashKey, route::NextHop, template::Inner},
     time::Tick,
     wire::Mac,
 };
@@ -96,6 +97,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// The other workers.
     pub(crate) peers: Peers,
+    /// Datagrams whose first fragment was seen.
+    fragments: Fragments,
     /// How many ICMP errors may be sent still.
     allowance: Allowance,
     lanes: Box<[Lane; BURST]>,
@@ -109,6 +112,7 @@ impl Core {
             counters: Arc::new(Counters::new(lcore)?),
             ledger: Ledger::new(ports),
             peers: Peers::new(lcore, 1),
+            fragments: Fragments::new(hash_key),
             allowance: Allowance::new(),
             lanes: Box::new([Lane::default(); BURST]),
         })
@@ -152,10 +156,10 @@ pub fn process_burst<P: Packet>(
 ) {
     watch.enter(Stage::Read);
     let mac = tables.ports[port.index()].mac;
-    let Core { flows, counters, ledger, peers, allowance, lanes } = core;
+    let Core { flows, counters, ledger, peers, fragments, allowance, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
-    let mut desk =
-        Desk { port, mac, now, tables, flows, counters, peers, allowance, notices: &mut out.notices };
+    let notices = &mut out.notices;
+    let mut desk = Desk { port, mac, now, tables, flows, fragments, counters, peers, allowance, notices };
 
     read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
     watch.enter(Stage::Find);

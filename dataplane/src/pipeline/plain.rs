@@ -1,6 +1,6 @@
 //! Plain packets: TCP or UDP directly behind IPv4 without options or behind IPv6, whole, for us. Nearly all are.
 
-use super::parse::{Flow, L3};
+use super::parse::{Flow, L3, Part};
 use crate::{
     ports::Packet,
     tables::{flow::State, hash::HashKey},
@@ -71,6 +71,7 @@ impl Plain {
             l4: (L3 + header_len) as u16,
             ip_len: self.ip_len,
             tcp: None,
+            part: Part::Whole,
         }
     }
 }

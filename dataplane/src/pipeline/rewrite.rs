@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    parse::{Flow, L3},
+    parse::{Flow, L3, Part},
     verdict::{DropReason, Verdict},
 };
 use crate::{
@@ -89,6 +89,9 @@ pub fn readdress<P: Packet>(packet: &mut P, flow: &Flow, new: &NewEnd, link: &Li
         // A change of family is refused when the configuration is read.
         _ => return Verdict::Drop(DropReason::NoServer),
     };
+    if let Part::Later(_) = flow.part {
+        return Verdict::Forward(link.port); // the first fragment's checksum covers these addresses
+    }
     let l4 = &mut data[usize::from(flow.l4)..];
     let checksum = match flow.protocol {
         protocol::TCP => tcp::CHECKSUM,

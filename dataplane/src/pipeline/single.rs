@@ -13,7 +13,7 @@ use super::{
     counters::{Counters, Traffic},
     icmp::{self, Allowance, Complaint},
     mss,
-    parse::{Flow, Key, Parsed, parse},
+    parse::{Flow, Key, Parsed, Part, parse},
     peers::Peers,
     plain::Plain,
     resolve,
@@ -26,6 +26,7 @@ use crate::{
     tables::{
         Tables,
         encap::Encap,
+        fragments::Fragments,
         server::{Hop, Server},
     },
     time::Tick,
@@ -42,6 +43,7 @@ pub struct Desk<'a> {
     pub now: Tick,
     pub tables: &'a Tables,
     pub flows: &'a mut Flows,
+    pub fragments: &'a mut Fragments,
     pub counters: &'a Counters,
     /// The other workers.
     pub peers: &'a mut Peers,
@@ -59,6 +61,7 @@ impl Desk<'_> {
         let (verdict, notice) = match parse(packet, self.mac, &mut flow) {
             Ok(Parsed::Flow) => return self.forward(packet, &flow),
             Ok(Parsed::Icmp) => return self.icmp(packet, &flow),
+            Ok(Parsed::Fragment) => return self.fragment(packet, flow),
             Ok(Parsed::Arp) => resolve::arp(packet, self.port, self.tables),
             Ok(Parsed::Ndp) => resolve::ndp(packet, self.port, self.tables),
             Err(reason) => return Verdict::Drop(reason),
@@ -85,7 +88,7 @@ impl Desk<'_> {
     }
 
     /// A packet of some flow: to its server, or back to its client.
-    fn forward<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Verdict {
+    pub fn forward<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Verdict {
         let Self { now, tables, counters, ref peers, .. } = *self;
         let (hash, way) = match flow.key() {
             Key::V4(key) => {
@@ -99,19 +102,23 @@ impl Desk<'_> {
                 (hash, arrival.way(&mut self.flows.v6, tables, counters, peers))
             }
         };
-        if flow.tcp.is_some_and(tcp::Flags::synchronises) {
+        let has_options = !matches!(flow.part, Part::Later(_));
+        if has_options && flow.tcp.is_some_and(tcp::Flags::synchronises) {
             self.limit_segments(packet, flow, &way);
         }
         match way {
             Ok(Way::Server(server)) => self.send_to_server(packet, flow, hash, server),
             Ok(Way::Client(vip, port)) => self.send_to_client(packet, flow, vip, port),
             Ok(Way::Elsewhere(owner)) => Verdict::HandOver(owner),
-            Ok(Way::Nowhere) if tables.answers_for(self.port, flow.destination()) => {
-                Verdict::Drop(DropReason::ForHost)
-            }
-            Ok(Way::Nowhere) => Verdict::Drop(DropReason::NotAVip),
+            Ok(Way::Nowhere) => self.nobodys(flow),
             Err(reason) => Verdict::Drop(reason),
         }
+    }
+
+    /// Drops a packet that no VIP takes.
+    pub fn nobodys(&self, flow: &Flow) -> Verdict {
+        let ours = self.tables.answers_for(self.port, flow.destination());
+        Verdict::Drop(if ours { DropReason::ForHost } else { DropReason::NotAVip })
     }
 
     /// Lowers what a SYN asks of the other end, if its VIP wants that.
@@ -126,7 +133,13 @@ impl Desk<'_> {
         }
     }
 
-    fn send_to_server<P: Packet>(&mut self, packet: &mut P, flow: &Flow, hash: u64, id: ServerId) -> Verdict {
+    pub fn send_to_server<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        flow: &Flow,
+        hash: u64,
+        id: ServerId,
+    ) -> Verdict {
         let Some(server) = self.tables.server(id) else { return Verdict::Drop(DropReason::NoServer) };
         let bytes = packet.len() as u64;
         let verdict = self.rewrite(packet, flow, hash, id, server);
@@ -195,6 +208,9 @@ impl Desk<'_> {
     /// fits on its way.
     #[cold]
     fn complain<P: Packet>(&mut self, packet: &mut P, flow: &Flow, reason: DropReason, mtu: u16) -> Verdict {
+        if let (Part::Later(_), false) = (flow.part, flow.v6) {
+            return Verdict::Drop(reason); // RFC 1122 §3.2.2: errors are about first fragments
+        }
         let complaint = match reason {
             DropReason::TooBig => Complaint::TooBig(mtu),
             DropReason::TtlExpired => Complaint::TimeExceeded,
@@ -210,7 +226,6 @@ impl Desk<'_> {
         if ours && let Some(verdict) = icmp::echo(packet, flow, self.mac) {
             return verdict;
         }
-        let reason = if ours { DropReason::ForHost } else { DropReason::NotAVip };
-        self.forward_error(packet, flow).unwrap_or(Verdict::Drop(reason))
+        self.forward_error(packet, flow).unwrap_or_else(|| self.nobodys(flow))
     }
 }

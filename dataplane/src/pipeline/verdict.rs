@@ -58,8 +58,8 @@ drop_reasons! {
     OtherVlan = "other_vlan",
     /// The Ethernet destination is another host.
     OtherHost = "other_host",
-    /// An IP fragment.
-    Fragment = "fragment",
+    /// A fragment that is too short for its headers, lies over them, or has no place in a datagram.
+    BadFragment = "bad_fragment",
     /// Addressed to us, but not to a VIP.
     ForHost = "for_host",
     /// Neither for a VIP, nor a reply of a known flow, nor for us.

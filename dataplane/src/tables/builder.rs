@@ -160,7 +160,7 @@ impl Builder {
         self.rings.begin();
         let mut vips = Vec::new();
         let mut servers: Vec<Option<Server>> = Vec::new();
-        let mut services = Vec::new();
+        let (mut services, mut portless) = (Vec::new(), Vec::new());
         for vip_spec in &spec.vips {
             let vip = self.vips.get_or_assign(vip_spec.service, MAX_VIPS).map(VipId);
             let vip = vip.ok_or(BuildError::TooManyVips)?;
@@ -176,6 +176,7 @@ impl Builder {
                 }
             }
             services.extend(listened(vip_spec).map(|service| (service, vip)));
+            portless.push((Service { port: None, ..vip_spec.service }, vip));
             let selector = Selector::new(vip_spec.select, vip, candidates, &mut self.rings);
             let VipSpec { service, encap, mss, .. } = *vip_spec;
             put(&mut vips, vip.index(), Vip { service, encap, mss, selector });
@@ -204,6 +205,7 @@ impl Builder {
         Ok(Tables {
             generation: Generation(self.generation),
             lookup: VipLookup::new(&services),
+            portless: VipLookup::new(&portless),
             vip_addresses: spec.vips.iter().map(|vip| (vip.service.network, ())).collect(),
             vips: vips.into_boxed_slice(),
             nat: Nat::new(translated, under_nat().map(|server| server.address)),

@@ -8,6 +8,7 @@ pub mod builder;
 pub mod encap;
 pub mod exact;
 pub mod flow;
+pub mod fragments;
 pub mod hash;
 pub mod huge;
 pub mod nat;
@@ -60,6 +61,8 @@ pub struct Tables {
     pub generation: Generation,
     /// Finds the VIP of a packet.
     pub lookup: VipLookup,
+    /// Finds a VIP by address and protocol alone, whatever its port; of several the first in the configuration.
+    pub portless: VipLookup,
     /// Every VIP's addresses.
     pub vip_addresses: NetworkMap<()>,
     /// All VIPs, by [`VipId`].

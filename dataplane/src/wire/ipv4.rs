@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Error, be16, be32, take};
+use super::{Error, be16, be32, fragment::Fragment, take};
 
 /// Length of a header without options, in bytes.
 pub const HEADER_LEN: usize = 20;
@@ -13,6 +13,8 @@ pub mod field {
     pub const TOS: usize = 1;
     /// Total length.
     pub const TOTAL_LEN: usize = 2;
+    /// Identification.
+    pub const IDENTIFICATION: usize = 4;
     /// Fragment flags and place.
     pub const FRAGMENT: usize = 6;
     /// Time to live.
@@ -75,10 +77,13 @@ impl<'a> Ipv4<'a> {
         self.0[field::TOS]
     }
 
-    /// Whether this is a fragment: the first, a middle or the last one.
+    /// What it says if it is a fragment: the first, a middle or the last one.
     #[inline]
-    pub fn is_fragment(self) -> bool {
-        be16(self.0, 6) & 0x3fff != 0
+    pub fn fragment(self) -> Option<Fragment> {
+        let word = be16(self.0, field::FRAGMENT);
+        (word & 0x3fff != 0).then(|| {
+            Fragment::new(be16(self.0, field::IDENTIFICATION).into(), word & 0x1fff, word & 0x2000 != 0)
+        })
     }
 
     /// Time to live.
@@ -131,7 +136,7 @@ pub(crate) mod tests {
         assert_eq!(ip.source(), Ipv4Addr::new(198, 51, 100, 1));
         assert_eq!(ip.destination(), Ipv4Addr::new(203, 0, 113, 10));
         assert_eq!(ip.addresses(), [198, 51, 100, 1, 203, 0, 113, 10]);
-        assert!(!ip.is_fragment(), "DF alone is not a fragment");
+        assert_eq!(ip.fragment(), None, "DF alone is not a fragment");
     }
 
     #[test]
@@ -152,12 +157,18 @@ pub(crate) mod tests {
 
     #[test]
     fn first_middle_and_last_fragments_are_told() {
-        for (flags, fragment) in
-            [(0x2000u16, true), (0x2001, true), (0x0001, true), (0x4000, false), (0x8000, false)]
-        {
+        let piece = |offset, more| Some(Fragment { id: 0xabcd, offset, more });
+        for (flags, fragment) in [
+            (0x2000u16, piece(0, true)),
+            (0x2001, piece(8, true)),
+            (0x5fff, piece(0xfff8, false)),
+            (0x4000, None),
+            (0x8000, None),
+        ] {
             let mut bytes = HEADER;
+            bytes[4..6].copy_from_slice(&[0xab, 0xcd]);
             bytes[6..8].copy_from_slice(&flags.to_be_bytes());
-            assert_eq!(Ipv4::parse(&bytes, 40).unwrap().is_fragment(), fragment, "{flags:#x}");
+            assert_eq!(Ipv4::parse(&bytes, 40).unwrap().fragment(), fragment, "{flags:#x}");
         }
     }
 
@@ -167,7 +178,7 @@ pub(crate) mod tests {
             if let Ok(ip) = Ipv4::parse(&bytes, available) {
                 prop_assert!(ip.header_len() <= bytes.len());
                 prop_assert!(ip.total_len() <= available);
-                let _ = (ip.source(), ip.destination(), ip.tos(), ip.ttl(), ip.protocol(), ip.is_fragment());
+                let _ = (ip.source(), ip.destination(), ip.tos(), ip.ttl(), ip.protocol(), ip.fragment());
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Error, be16, take};
+use super::{Error, be16, be32, fragment::Fragment, take};
 
 /// Length of the fixed header, in bytes.
 pub const HEADER_LEN: usize = 40;
@@ -31,8 +31,9 @@ pub struct Payload {
     pub protocol: u8,
     /// Where it starts, in bytes from the start of the fixed header.
     pub offset: usize,
-    /// Whether a fragment header was passed, with a fragment that is not the whole packet.
-    pub fragment: bool,
+    /// What a fragment header said that was passed, if the packet is not whole. With a fragment that is not the first
+    /// one, what follows that header may be anything.
+    pub fragment: Option<Fragment>,
 }
 
 /// A packet whose fixed IPv6 header is complete.
@@ -95,14 +96,18 @@ impl<'a> Ipv6<'a> {
     pub fn payload(self) -> Result<Payload, Error> {
         let end = self.0.len().min(self.total_len());
         let mut payload =
-            Payload { protocol: self.0[field::NEXT_HEADER], offset: HEADER_LEN, fragment: false };
+            Payload { protocol: self.0[field::NEXT_HEADER], offset: HEADER_LEN, fragment: None };
         for _ in 0..MAX_EXTENSIONS {
             let header = payload.offset;
             let len = match payload.protocol {
                 0 | 43 | 60 if header + 8 <= end => (usize::from(self.0[header + 1]) + 1) * 8,
                 44 if header + 8 <= end => {
                     // An atomic fragment (RFC 6946: offset 0, no more to come) is a whole packet.
-                    payload.fragment |= be16(self.0, header + 2) & 0xfff9 != 0;
+                    let word = be16(self.0, header + 2);
+                    if word & 0xfff9 != 0 {
+                        let id = be32(self.0, header + 4);
+                        payload.fragment = Some(Fragment::new(id, word >> 3, word & 1 != 0));
+                    }
                     8
                 }
                 0 | 43 | 44 | 60 => return Err(Error::Truncated),
@@ -113,7 +118,7 @@ impl<'a> Ipv6<'a> {
             if payload.offset > end {
                 return Err(Error::Truncated);
             }
-            if payload.fragment {
+            if payload.fragment.is_some_and(|fragment| !fragment.is_first()) {
                 return Ok(payload);
             }
         }
@@ -143,7 +148,7 @@ mod tests {
         assert_eq!((ip.total_len(), ip.traffic_class(), ip.hop_limit()), (60, 0xb9, 64));
         assert_eq!(ip.source(), "2001:db8::1".parse::<Ipv6Addr>().unwrap());
         assert_eq!(ip.destination(), "2001:db8::2".parse::<Ipv6Addr>().unwrap());
-        assert_eq!(ip.payload(), Ok(Payload { protocol: 6, offset: 40, fragment: false }));
+        assert_eq!(ip.payload(), Ok(Payload { protocol: 6, offset: 40, fragment: None }));
     }
 
     #[test]
@@ -154,15 +159,19 @@ mod tests {
         payload[9] = 1;
         let bytes = packet(0, &payload);
         let ip = Ipv6::parse(&bytes, bytes.len()).unwrap();
-        assert_eq!(ip.payload(), Ok(Payload { protocol: 17, offset: 64, fragment: false }));
+        assert_eq!(ip.payload(), Ok(Payload { protocol: 17, offset: 64, fragment: None }));
     }
 
     #[test]
     fn fragments_are_told_and_atomic_ones_are_whole() {
-        for (offset_and_more, fragment) in [(0u16, false), (1, true), (8, true), (0xfff8, true)] {
+        let piece = |offset, more| Some(Fragment { id: 0x1234_5678, offset, more });
+        for (offset_and_more, fragment) in
+            [(0u16, None), (1, piece(0, true)), (9, piece(8, true)), (0xfff8, piece(0xfff8, false))]
+        {
             let mut payload = vec![0; 28];
             payload[0] = 6;
             payload[2..4].copy_from_slice(&offset_and_more.to_be_bytes());
+            payload[4..8].copy_from_slice(&0x1234_5678u32.to_be_bytes());
             let bytes = packet(44, &payload);
             let ip = Ipv6::parse(&bytes, bytes.len()).unwrap();
             assert_eq!(
@@ -170,6 +179,17 @@ mod tests {
                 Ok(Payload { protocol: 6, offset: 48, fragment }),
                 "{offset_and_more:#x}"
             );
+        }
+    }
+
+    #[test]
+    fn only_the_first_fragment_is_walked_to_its_upper_layer() {
+        let options = [[17, 0].as_slice(), &[0; 6], &[0; 8]].concat();
+        for (offset_and_more, protocol, offset) in [(1u16, 17, 56), (9, 60, 48)] {
+            let fragment = [&[60, 0][..], &offset_and_more.to_be_bytes(), &[0; 4], &options].concat();
+            let bytes = packet(44, &fragment);
+            let payload = Ipv6::parse(&bytes, bytes.len()).unwrap().payload().unwrap();
+            assert_eq!((payload.protocol, payload.offset), (protocol, offset), "{offset_and_more:#x}");
         }
     }
 

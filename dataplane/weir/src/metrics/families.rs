@@ -210,6 +210,8 @@ fn lcores(page: &Page, source: &Source, status: &Status) {
         "Packets forwarded by hash: their flow did not fit.",
         &labels,
     );
+    let fragments =
+        page.counters("weir_fragments_total", "IP fragments, by what is known of them.", &["kind", "lcore"]);
     let violations = page.counters(
         "weir_pcc_violations_total",
         "Established flows that changed their server although it was not down.",
@@ -233,6 +235,13 @@ fn lcores(page: &Page, source: &Source, status: &Status) {
         count(expired.as_ref(), &labels, counters.expired.get());
         count(evicted.as_ref(), &labels, counters.evicted.get());
         count(untracked.as_ref(), &labels, counters.untracked.get());
+        for (kind, counter) in [
+            ("first", &counters.fragments_first),
+            ("followed", &counters.fragments_followed),
+            ("unknown", &counters.fragments_unknown),
+        ] {
+            count(fragments.as_ref(), &[kind, labels[0]], counter.get());
+        }
         count(violations.as_ref(), &labels, counters.pcc_violations.get());
         let load = status.load.get(usize::from(worker.lcore.0)).copied().unwrap_or_default();
         ratio(busy.as_ref(), &labels, load.busy_ratio);

@@ -8,6 +8,7 @@ mod support;
 mod announce;
 mod balance;
 mod decap;
+mod fragments;
 mod health;
 mod icmp;
 mod mss;

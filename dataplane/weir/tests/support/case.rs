@@ -68,6 +68,8 @@ pub struct Case {
     pub prefix: bool,
     /// The balancer's ports announce its addresses.
     pub announce: bool,
+    /// The balancer's ports are libpcap's.
+    pub pcap: bool,
     /// The MTU of the balancer's ports.
     pub mtu: u16,
     /// Workers of the balancer, and queues of each of its ports.
@@ -86,7 +88,17 @@ impl Case {
     pub fn new(way: Way, inner: Family, outer: Family) -> Self {
         let (vip_ipv6, server_ipv6) = (inner == Family::V6, outer == Family::V6);
         let mtu = if way == Way::Nat { 1500 } else { super::lab::TUNNEL_MTU };
-        Self { way, vip_ipv6, server_ipv6, vlan: false, prefix: false, announce: false, mtu, workers: 1 }
+        Self {
+            way,
+            vip_ipv6,
+            server_ipv6,
+            vlan: false,
+            prefix: false,
+            announce: false,
+            pcap: false,
+            mtu,
+            workers: 1,
+        }
     }
 
     pub fn with_vlan(self) -> Self {
@@ -107,6 +119,11 @@ impl Case {
 
     pub fn with_announcements(self) -> Self {
         Self { announce: true, ..self }
+    }
+
+    /// For IPv4 fragments: the kernel puts them together before an AF_PACKET port gets them.
+    pub fn with_pcap(self) -> Self {
+        Self { pcap: true, ..self }
     }
 
     /// The VIP as the configuration states it.

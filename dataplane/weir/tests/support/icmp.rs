@@ -26,7 +26,7 @@ pub fn ping(client: &Namespace, target: IpAddr, lengths: &[usize]) {
             let payload: Vec<u8> = (0..length).map(|index| index.to_le_bytes()[0] ^ sequence).collect();
             let message = [&[request, 0, 0, 0, 0, 0, 0, sequence], &payload[..]].concat();
             socket.send(&message).expect("sending an echo request");
-            let mut buffer = [0; 2048];
+            let mut buffer = vec![0; 1 << 16];
             let received = socket.recv(&mut buffer);
             let received =
                 received.unwrap_or_else(|error| panic!("{target}: no answer to {length} bytes: {error}"));

@@ -159,6 +159,19 @@ impl Lab {
         self.lb.ip(["addr add 10.77.0.3/24 dev mgmt0"]);
     }
 
+    /// Has the servers send no more at once than the client's link carries: they are told by TCP, and not by UDP.
+    pub fn narrow_the_way_back(&self) {
+        let routed = self.ports.len() > 1;
+        for server in &self.servers {
+            let routes: [&str; 2] = if routed {
+                ["route change default via 10.78.2.2 mtu 1500", "route change ::/0 via fd78:2::2 mtu 1500"]
+            } else {
+                ["route add 10.77.0.1/32 dev eth0 mtu 1500", "route add fd77::1/128 dev eth0 mtu 1500"]
+            };
+            server.namespace.ip(routes);
+        }
+    }
+
     /// Gives the balancer's addresses to the kernel, for tests without weir.
     pub fn lend_addresses(&self) {
         self.lb.sysctl("net/ipv4/ip_forward", "1");

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use super::netns::Namespace;
 
+/// Room for any datagram.
+const LARGEST: usize = 1 << 16;
+
 /// Echoes datagrams, with the namespace's name in front, as long as it lives.
 pub struct Echo {
     thread: Option<JoinHandle<()>>,
@@ -25,7 +28,7 @@ impl Echo {
         let socket = socket.unwrap_or_else(|error| panic!("{name}: cannot listen on {address}: {error}"));
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
         let thread = namespace.spawn(move || {
-            let mut buffer = [0; 2048];
+            let mut buffer = vec![0; LARGEST];
             while !flag.load(Ordering::Relaxed) {
                 if let Ok((length, client)) = socket.recv_from(&mut buffer) {
                     let answer = [name.as_bytes(), b" ", &buffer[..length]].concat();
@@ -47,6 +50,17 @@ impl Drop for Echo {
 /// Sends `exchanges` datagrams, each from a port of its own and each twice: both must come back unchanged and
 /// from the same server. Returns the answers by server.
 pub fn exchange(client: &Namespace, target: SocketAddr, exchanges: usize) -> BTreeMap<String, u64> {
+    // Odd and even lengths: a checksum over an odd number of bytes is padded.
+    exchange_of(client, target, exchanges, |number| 1 + number % 1200)
+}
+
+/// The same with payloads of these lengths, by the number of the exchange.
+pub fn exchange_of(
+    client: &Namespace,
+    target: SocketAddr,
+    exchanges: usize,
+    length: impl Fn(usize) -> usize + Sync,
+) -> BTreeMap<String, u64> {
     client.run(|| {
         let local: SocketAddr = if target.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
         let mut servers = BTreeMap::new();
@@ -54,8 +68,7 @@ pub fn exchange(client: &Namespace, target: SocketAddr, exchanges: usize) -> BTr
             let socket = UdpSocket::bind(local).expect("a free port");
             socket.connect(target).expect("a route to the VIP");
             socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-            // Odd and even lengths: a checksum over an odd number of bytes is padded.
-            let payload = vec![number.to_le_bytes()[0]; 1 + number % 1200];
+            let payload = vec![number.to_le_bytes()[0]; length(number)];
             let first = ask(&socket, &payload);
             let second = ask(&socket, &payload);
             assert_eq!(first, second, "one UDP flow was answered by two servers");
@@ -66,7 +79,7 @@ pub fn exchange(client: &Namespace, target: SocketAddr, exchanges: usize) -> BTr
 }
 
 fn ask(socket: &UdpSocket, payload: &[u8]) -> String {
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; LARGEST];
     socket.send(payload).expect("sending a datagram");
     let length = match socket.recv(&mut buffer) {
         Ok(length) => length,

@@ -130,8 +130,12 @@ fn configuration(lab: &Lab, case: &Case, more: &'static str) -> impl Fn(Weights)
     let vlan = if case.vlan { format!("vlan = {VLAN}\n") } else { String::new() };
     let announce = if case.announce { "announce = true\n" } else { "" };
     for (number, (interface, [v4, v6])) in lab.ports.iter().enumerate() {
-        // The kernel spreads packets over the queues by their hash: replies come to another one as they please.
-        let device = format!("net_af_packet{number},iface={interface},qpairs={workers}");
+        let device = if case.pcap {
+            format!("net_pcap{number},rx_iface_in={interface},tx_iface={interface}")
+        } else {
+            // The kernel spreads packets over the queues by their hash: replies come to another one as they please.
+            format!("net_af_packet{number},iface={interface},qpairs={workers}")
+        };
         let _ = write!(
             head,
             "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n{vlan}{announce}"
