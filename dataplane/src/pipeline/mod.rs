@@ -2,7 +2,7 @@
 //!
 //! [`process_burst`] tells the story. It works in stages over the whole burst, so that the memory that
 //! one packet needs is on its way while others are worked on. What happens to a packet out of the ordinary is told by
-//! [`single`].
+//! `single`.
 
 pub mod counters;
 mod errors;
