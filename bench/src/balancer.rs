@@ -6,7 +6,7 @@ use std::{
 };
 
 use dataplane::{
-    pipeline::{DropReason, watch::Watch},
+    pipeline::{DropReason, measure, watch::Watch},
     ports::dpdk::DpdkQueue,
     tables::{
         Builder, Tables,
@@ -37,6 +37,9 @@ use crate::{
 /// Entries of the flow table by default, as in the configuration.
 pub const DEFAULT_ENTRIES: u32 = 1 << 20;
 
+/// What is measured of flows by default. Nobody takes the samples here: the ring is full, which costs as much.
+const MEASURED: measure::Settings = measure::Settings { one_in: 1, ring: 1 << 14 };
+
 /// One port, VIPs, servers on the link, and a generator in place of the port's receive side.
 pub struct Balancer<W = ()> {
     worker: Worker<Generator, W>,
@@ -50,7 +53,7 @@ pub struct Balancer<W = ()> {
 impl<W: Watch> Balancer<W> {
     /// A balancer for `setting` with room for `entries` flow entries, whose worker `watch` watches.
     pub fn new(queue: DpdkQueue, setting: Setting, entries: u32, watch: W) -> Result<Self, Error> {
-        let Setting { encap, flows, servers, vips } = setting;
+        let Setting { encap, flows, servers, vips, .. } = setting;
         let generator = Generator::new(queue, Kind { v6: encap.is_v6_inside(), vips }, flows.0);
         let spec = spec(setting);
         let gateway = (spec.ports[0].gateways[0], CLIENT_MAC);
@@ -67,6 +70,7 @@ impl<W: Watch> Balancer<W> {
             tables: readers.pop().expect("one reader was asked for"),
             flow_capacity: entries,
             hash_key: spec.hash_key,
+            measure: if setting.measured { MEASURED } else { measure::Settings::OFF },
             clock: Clock::start(),
         };
         let made = Worker::watched(parts, watch).map_err(|cause| Error::FlowTable { entries, cause });

@@ -87,15 +87,17 @@ impl CyclesArgs {
         args
     }
 
-    /// What workers are measured with: every encapsulation with every number of flows, and the first one with every
-    /// other number of servers and of VIPs.
+    /// What workers are measured with: every encapsulation with every number of flows, and the first one without a
+    /// look at its flows, and with every other number of servers and of VIPs.
     pub fn settings(&self) -> Vec<Setting> {
         let (Some(&first), Some(&servers), Some(&vips)) =
             (self.encap.first(), self.servers.first(), self.vips.first())
         else {
             return Vec::new(); // clap asks for one of each
         };
-        let of = |encap| self.flows.iter().map(move |&flows| Setting { encap, flows, servers, vips });
+        let of = |encap| {
+            self.flows.iter().map(move |&flows| Setting { encap, flows, servers, vips, measured: true })
+        };
         let usual = |setting: &Setting| setting.flows.0 <= USUAL_FLOWS;
         let base = of(first);
         let encaps = self.encap[1..].iter().flat_map(|&encap| of(encap)).filter(usual);
@@ -104,7 +106,12 @@ impl CyclesArgs {
             .flat_map(|&servers| of(first).map(move |setting| Setting { servers, ..setting }));
         let vips =
             self.vips[1..].iter().flat_map(|&vips| of(first).map(move |setting| Setting { vips, ..setting }));
-        base.chain(encaps).chain(servers.filter(usual)).chain(vips.filter(usual)).collect()
+        let unmeasured = of(first).map(|setting| Setting { measured: false, ..setting });
+        base.chain(unmeasured.filter(usual))
+            .chain(encaps)
+            .chain(servers.filter(usual))
+            .chain(vips.filter(usual))
+            .collect()
     }
 }
 
@@ -120,6 +127,8 @@ pub struct Setting {
     /// Servers of each VIP.
     pub servers: u16,
     pub vips: u16,
+    /// Whether flows are measured, as by default.
+    pub measured: bool,
 }
 
 /// How packets travel on to the servers.
@@ -272,13 +281,21 @@ mod tests {
         let settings = Cli::try_parse_from(args).unwrap().cycles.resolved().settings();
         let shown: Vec<_> = settings
             .iter()
-            .map(|Setting { encap, flows, servers, vips }| {
-                format!("{} {flows} {servers} {vips}", encap.name())
+            .map(|setting| {
+                let Setting { encap, flows, servers, vips, measured } = setting;
+                format!("{} {flows} {servers} {vips} {measured}", encap.name())
             })
             .collect();
         assert_eq!(
             shown,
-            ["gre4 1k 100 1", "gre4 10M 100 1", "nat4 1k 100 1", "gre4 1k 4 1", "gre4 1k 100 7"]
+            [
+                "gre4 1k 100 1 true",
+                "gre4 10M 100 1 true",
+                "gre4 1k 100 1 false",
+                "nat4 1k 100 1 true",
+                "gre4 1k 4 1 true",
+                "gre4 1k 100 7 true"
+            ]
         );
     }
 }

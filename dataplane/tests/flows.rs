@@ -6,7 +6,7 @@ mod support;
 use std::collections::{HashMap, HashSet};
 
 use dataplane::{
-    pipeline::DropReason,
+    pipeline::{DropReason, counters::ServerEvents},
     tables::{encap::Encap, select::Select, server::ServerState},
 };
 use proptest::prelude::*;
@@ -85,6 +85,27 @@ fn flows_count_as_established_once_the_client_goes_on() {
         }
         assert_eq!(established(&rig), 2);
     }
+}
+
+#[test]
+fn endings_are_counted_once_and_by_their_first_reason() {
+    let one = || vec![server(SERVERS[0], None, 1.0)];
+    let mut rig = Rig::new(vec![vip(service(VIP, 6, 80), GRE, one())]);
+    for (sport, flags) in
+        [(1000, [FIN | ACK, RST]), (1001, [RST, RST]), (1002, [FIN, FIN]), (1003, [ACK, ACK])]
+    {
+        for flags in [SYN, SYN, ACK].iter().chain(&flags) {
+            rig.send(0, &packet(sport, *flags));
+        }
+    }
+    let mut sums = [0; 5];
+    for address in SERVERS {
+        let events = rig.handle.counters.events(rig.server_id(address));
+        let ServerEvents { finished_fin, finished_rst, timed_out, evicted, syn_retransmits, .. } = events;
+        let counters = [finished_fin, finished_rst, timed_out, evicted, syn_retransmits];
+        sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.get());
+    }
+    assert_eq!((sums, live(&rig)), ([2, 1, 0, 0, 4], 1));
 }
 
 #[test]

@@ -77,8 +77,16 @@ fn two_workers_on_ports_of_two_queues_translate_whatever_queue_a_packet_comes_in
     let queues = lan_queues.into_iter().zip(net_queues).zip(readers);
     let made = (0..).zip(queues).map(|(lcore, ((lan, net), tables))| {
         let (lcore, queues) = (LcoreId(lcore), vec![lan, net]);
-        Worker::new(Parts { lcore, queues, tables, flow_capacity: 4096, hash_key: spec.hash_key, clock })
-            .unwrap()
+        Worker::new(Parts {
+            lcore,
+            queues,
+            tables,
+            flow_capacity: 4096,
+            hash_key: spec.hash_key,
+            measure: dataplane::pipeline::measure::Settings { one_in: 4, ring: 1024 },
+            clock,
+        })
+        .unwrap()
     });
     let (mut workers, handles): (Vec<_>, Vec<_>) = made.unzip();
     connect(&mut workers);

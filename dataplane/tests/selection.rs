@@ -48,6 +48,7 @@ impl Pair {
                 tables,
                 flow_capacity: 4096,
                 hash_key: spec.hash_key,
+                measure: dataplane::pipeline::measure::Settings { one_in: 4, ring: 1024 },
                 clock: Clock::start(),
             };
             let (worker, handle) = Worker::new(parts).unwrap();

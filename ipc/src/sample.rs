@@ -38,7 +38,7 @@ pub enum Kind {
     Handshake = 2,
     /// Between causally paired packets of the client: a request, and what the answer to it caused.
     RequestLatency = 3,
-    /// Between a packet for the server and the one before.
+    /// Between a packet of a flow and its next one.
     PacketGap = 4,
     /// Between a flow's begin on the server and the one before.
     FlowGap = 5,

@@ -215,6 +215,9 @@ fn name(setting: Setting, first: Setting) -> String {
     if setting.servers != first.servers {
         name += &format!("-{}-servers", setting.servers);
     }
+    if !setting.measured {
+        name += "-unmeasured";
+    }
     if setting.vips != first.vips {
         name += &format!("-{}-vips", setting.vips);
     }
@@ -240,14 +243,16 @@ fn balancer<W: Watch>(
 /// The whole worker with established flows.
 fn established(id: String, queue: DpdkQueue, setting: Setting) -> Result<Row, Error> {
     let balancer = balancer(&id, queue, setting, ())?;
-    let what = format!("worker, {}", setting.encap.name().to_uppercase());
+    let unmeasured = if setting.measured { "" } else { ", not measured" };
+    let what = format!("worker, {}{unmeasured}", setting.encap.name().to_uppercase());
     // The generator makes frames of two lengths; only one of them has a floor.
     let floor = match setting.encap {
         Encap::Gre6In4 | Encap::Gre6In6 => None,
         Encap::L3dsr4 | Encap::Nat4 => Some(GENERATE),
         _ => Some(PREPEND),
     };
-    let usual = setting.encap == Encap::Gre4 && setting.servers == 100 && setting.vips == 1;
+    let usual =
+        setting.encap == Encap::Gre4 && setting.servers == 100 && setting.vips == 1 && setting.measured;
     let budget = if usual { cycle_budget(setting.flows) } else { None };
     let row = Row::new(id, what, floor, Work::Balancer(balancer));
     Ok(Row { setting: Some(setting), budget, ..row })

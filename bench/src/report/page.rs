@@ -51,6 +51,7 @@ const ROWS: &str = "\
 * generate: instead of receiving, takes buffers and writes frames of changing flows into them.
 * prepend: also puts 24 bytes in front and writes 38: what no GRE encapsulation can do without.
 * worker: the loop of `weir run`, whole, with that many established flows in its table.
+* not measured: the same without a look at any flow; otherwise as many flows are watched as by default.
 * new flow: each packet is the SYN of a flow that never came before, and the table is full.
 ";
 

@@ -77,6 +77,38 @@ impl ServerCounters {
     }
 }
 
+/// How a server's flows end, and what else happens to them. Apart from [`ServerCounters`]: no packet of a flow that
+/// goes on touches these.
+#[derive(Debug, Default, Zeroable)]
+#[repr(C, align(64))]
+pub struct ServerEvents {
+    /// Flows that ended with a FIN.
+    pub finished_fin: Counter,
+    /// Flows that ended with a RST.
+    pub finished_rst: Counter,
+    /// Live flows that timed out.
+    pub timed_out: Counter,
+    /// Live flows that made room for others.
+    pub evicted: Counter,
+    /// SYNs that came again before the client went on.
+    pub syn_retransmits: Counter,
+    /// When the last flow began, in nanoseconds of the workers' clock, and how long after the one before; 0: never.
+    pub last_begin: Counter,
+    /// See `last_begin`.
+    pub begin_gap: Counter,
+}
+
+/// Buckets of the histogram of how long bursts take.
+pub const BURST_BUCKETS: usize = 18;
+
+/// Least upper bound of these buckets, in nanoseconds; each next one is twice that.
+const FIRST_BURST_BOUND: u64 = 256;
+
+/// The upper bound of a bucket of the histogram of bursts, in seconds; the last one has none.
+pub fn burst_bucket_bound(bucket: usize) -> f64 {
+    if bucket + 1 >= BURST_BUCKETS { f64::INFINITY } else { (FIRST_BURST_BOUND << bucket) as f64 * 1e-9 }
+}
+
 /// Flow table events and load of one lcore.
 #[derive(Debug, Default)]
 pub struct LcoreCounters {
@@ -104,6 +136,12 @@ pub struct LcoreCounters {
     pub cycles: Counter,
     /// Packets received in busy turns.
     pub packets: Counter,
+    /// Samples handed over, and those that found the ring full.
+    pub samples_pushed: Counter,
+    /// See `samples_pushed`.
+    pub samples_lost: Counter,
+    /// Flows that are watched now.
+    pub watched: Counter,
 }
 
 /// All that a worker shares by plain counters.
@@ -113,6 +151,9 @@ pub struct Counters {
     pub lcore: LcoreCounters,
     id: LcoreId,
     servers: HugeArray<ServerCounters>,
+    events: HugeArray<ServerEvents>,
+    /// Packets by how long the turn took that they came in, in buckets of [`burst_bucket_bound`].
+    bursts: [Counter; BURST_BUCKETS],
     /// Turns taken in each VIP's rotation.
     turns: HugeArray<Counter>,
     /// Live flows that the other lcores have on each server. Written by control, read by this worker; apart
@@ -127,9 +168,29 @@ impl Counters {
             lcore: LcoreCounters::default(),
             id,
             servers: HugeArray::zeroed(MAX_SERVERS)?,
+            events: HugeArray::zeroed(MAX_SERVERS)?,
+            bursts: Default::default(),
             turns: HugeArray::zeroed(MAX_VIPS)?,
             elsewhere: HugeArray::zeroed(MAX_SERVERS)?,
         })
+    }
+
+    /// What happened to the flows of a server.
+    #[inline]
+    pub fn events(&self, id: ServerId) -> &ServerEvents {
+        &self.events[id.index() % MAX_SERVERS]
+    }
+
+    /// How many packets came in turns of each length, by bucket.
+    pub const fn bursts(&self) -> &[Counter] {
+        &self.bursts
+    }
+
+    /// Counts packets that came in a turn of so many nanoseconds.
+    #[inline]
+    pub fn count_burst(&self, nanos: u64, packets: u64) {
+        let bucket = (u64::BITS - (nanos / FIRST_BURST_BOUND).leading_zeros()) as usize;
+        self.bursts[bucket.min(BURST_BUCKETS - 1)].add(packets);
     }
 
     /// The counters of all servers, by [`ServerId`].
@@ -362,6 +423,17 @@ mod tests {
         let copy = ledger.clone();
         ledger.merge(&copy);
         assert_eq!((ledger.rx(0).packets, ledger.imbalance()), (6, 0));
+    }
+
+    #[test]
+    fn bursts_are_counted_below_their_bound() {
+        let counters = Counters::new(LcoreId(0)).unwrap();
+        for (nanos, bucket) in [(0, 0), (255, 0), (256, 1), (1000, 2), (u64::MAX, BURST_BUCKETS - 1)] {
+            let before = counters.bursts()[bucket].get();
+            counters.count_burst(nanos, 3);
+            assert_eq!(counters.bursts()[bucket].get(), before + 3);
+            assert!((nanos as f64) * 1e-9 < burst_bucket_bound(bucket), "{nanos}");
+        }
     }
 
     #[test]

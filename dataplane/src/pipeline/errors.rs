@@ -58,8 +58,8 @@ impl Desk<'_> {
     pub fn forward_error<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Option<Verdict> {
         let (tables, peers, now) = (self.tables, &mut *self.peers, self.now);
         let (quote, sender) = match flow.key() {
-            Key::V4(_) => sender(packet.data(), flow, &self.flows.v4, tables, peers, now)?,
-            Key::V6(_) => sender(packet.data(), flow, &self.flows.v6, tables, peers, now)?,
+            Key::V4(_) => sender(packet.data(), flow, &self.flows.v4, tables, peers, now.tick())?,
+            Key::V6(_) => sender(packet.data(), flow, &self.flows.v6, tables, peers, now.tick())?,
         };
         match sender {
             Sender::Elsewhere(worker) => Some(Verdict::HandOver(worker)),

@@ -21,7 +21,7 @@ impl Desk<'_> {
         let (counter, verdict) = match flow.part {
             Part::Whole => return self.forward(packet, &flow),
             Part::First(id) => (&lcore.fragments_first, self.first(packet, &flow, id)),
-            Part::Later(id) => match self.fragments.get(&flow.datagram(id), self.now) {
+            Part::Later(id) => match self.fragments.get(&flow.datagram(id), self.now.tick()) {
                 Some(upper) => (&lcore.fragments_followed, self.follow(packet, flow, upper)),
                 None => (&lcore.fragments_unknown, self.by_addresses(packet, &flow)),
             },
@@ -43,7 +43,7 @@ impl Desk<'_> {
             (verdict, verdict != Verdict::Drop(DropReason::NotAVip)) // the world's traffic is not ours to remember
         };
         if follow {
-            self.fragments.remember(&datagram, upper, self.now);
+            self.fragments.remember(&datagram, upper, self.now.tick());
         }
         verdict
     }

@@ -8,6 +8,7 @@ pub mod counters;
 mod errors;
 mod fragments;
 mod icmp;
+pub mod measure;
 mod mss;
 mod parse;
 mod peers;
@@ -23,12 +24,16 @@ pub mod watch;
 use std::{io, net::IpAddr, sync::Arc};
 
 use arrayvec::ArrayVec;
-use ipc::id::{LcoreId, PortId, ServerId};
+use ipc::{
+    id::{LcoreId, PortId, ServerId},
+    ring::Consumer,
+};
 
 pub(crate) use self::peers::Peers;
 use self::{
     counters::{Counters, Ledger, Traffic},
     icmp::Allowance,
+    measure::Watches,
     plain::{Kind, Plain, Reader},
     single::Desk,
     watch::{Stage, Watch},
@@ -41,7 +46,7 @@ use crate::{
     ports::{BURST, Burst, Packet},
     prefetch::{prefetch, prefetch_all},
     tables::{Tables, flow::EntryId, fragments::Fragments, hash::HashKey, route::NextHop, template::Inner},
-    time::Tick,
+    time::Nanos,
     wire::Mac,
 };
 
@@ -99,23 +104,40 @@ pub struct Core {
     pub(crate) peers: Peers,
     /// Datagrams whose first fragment was seen.
     fragments: Fragments,
+    /// The flows that are measured.
+    watches: Watches,
     /// How many ICMP errors may be sent still.
     allowance: Allowance,
     lanes: Box<[Lane; BURST]>,
 }
 
 impl Core {
-    /// State of an lcore for `ports` ports and `flow_capacity` flows of each family.
-    pub fn new(lcore: LcoreId, ports: usize, flow_capacity: u32, hash_key: HashKey) -> io::Result<Self> {
-        Ok(Self {
+    /// State of an lcore for `ports` ports and `flow_capacity` flows of each family; and the samples of those that are
+    /// measured.
+    pub fn new(
+        lcore: LcoreId,
+        ports: usize,
+        flow_capacity: u32,
+        hash_key: HashKey,
+        measure: measure::Settings,
+    ) -> io::Result<(Self, Option<Consumer>)> {
+        let (watches, samples) = Watches::new(measure)?;
+        let core = Self {
             flows: Flows::new(flow_capacity, hash_key)?,
             counters: Arc::new(Counters::new(lcore)?),
             ledger: Ledger::new(ports),
             peers: Peers::new(lcore, 1),
             fragments: Fragments::new(hash_key),
+            watches,
             allowance: Allowance::new(),
             lanes: Box::new([Lane::default(); BURST]),
-        })
+        };
+        Ok((core, samples))
+    }
+
+    /// What need not happen every turn, bounded: samples are handed over, and watched flows looked at.
+    pub fn measure(&mut self, hash_key: HashKey, now: Nanos) {
+        self.watches.housekeeping(&mut self.flows, hash_key, now, &self.counters);
     }
 }
 
@@ -151,15 +173,16 @@ pub fn process_burst<P: Packet>(
     tables: &Tables,
     core: &mut Core,
     out: &mut Outbox<P>,
-    now: Tick,
+    now: Nanos,
     watch: &mut impl Watch,
 ) {
     watch.enter(Stage::Read);
     let mac = tables.ports[port.index()].mac;
-    let Core { flows, counters, ledger, peers, fragments, allowance, lanes } = core;
+    let Core { flows, counters, ledger, peers, fragments, watches, allowance, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
     let notices = &mut out.notices;
-    let mut desk = Desk { port, mac, now, tables, flows, fragments, counters, peers, allowance, notices };
+    let mut desk =
+        Desk { port, mac, now, tables, flows, fragments, counters, peers, watches, allowance, notices };
 
     read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
     watch.enter(Stage::Find);
@@ -209,12 +232,12 @@ fn ask_for_entry(Lane { plain, target, .. }: &mut Lane, flows: &Flows) {
 /// so that the packets of a flow are seen in order.
 #[inline(always)]
 fn find_servers<P: Packet>(burst: &mut Burst<P>, lanes: &mut [Lane], desk: &mut Desk<'_>) {
-    let (tables, counters) = (desk.tables, desk.counters.servers());
+    let (tables, counters, now) = (desk.tables, desk.counters.servers(), desk.now.tick());
     for (packet, Lane { plain, target, verdict }) in burst.iter_mut().zip(lanes) {
         let (Plain { addresses, word, .. }, entry) = (&*plain, EntryId(*target));
         let known = match plain.kind {
-            Kind::V4 => desk.flows.v4.goes_on(entry, &addresses[0], *word, desk.now),
-            Kind::V6 => desk.flows.v6.goes_on(entry, addresses, *word, desk.now),
+            Kind::V4 => desk.flows.v4.goes_on(entry, &addresses[0], *word, now),
+            Kind::V6 => desk.flows.v6.goes_on(entry, addresses, *word, now),
             Kind::Other => None,
         };
         if let Some(server) = known {

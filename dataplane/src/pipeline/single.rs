@@ -12,6 +12,7 @@ use super::{
     Notice,
     counters::{Counters, Traffic},
     icmp::{self, Allowance, Complaint},
+    measure::{Segment, Watches},
     mss,
     parse::{Flow, Key, Parsed, Part, parse},
     peers::Peers,
@@ -29,7 +30,7 @@ use crate::{
         fragments::Fragments,
         server::{Hop, Server},
     },
-    time::Tick,
+    time::Nanos,
     wire::{Mac, tcp},
 };
 
@@ -40,13 +41,15 @@ pub struct Desk<'a> {
     /// Its Ethernet address.
     pub mac: Mac,
     /// The time.
-    pub now: Tick,
+    pub now: Nanos,
     pub tables: &'a Tables,
     pub flows: &'a mut Flows,
     pub fragments: &'a mut Fragments,
     pub counters: &'a Counters,
     /// The other workers.
     pub peers: &'a mut Peers,
+    /// The flows that are measured.
+    pub watches: &'a mut Watches,
     /// How many ICMP errors may be sent still.
     pub allowance: &'a mut Allowance,
     /// News for the control thread.
@@ -106,6 +109,7 @@ impl Desk<'_> {
         if has_options && flow.tcp.is_some_and(tcp::Flags::synchronises) {
             self.limit_segments(packet, flow, &way);
         }
+        self.measure(packet, flow, hash, &way);
         match way {
             Ok(Way::Server(server)) => self.send_to_server(packet, flow, hash, server),
             Ok(Way::Client(vip, port)) => self.send_to_client(packet, flow, vip, port),
@@ -119,6 +123,32 @@ impl Desk<'_> {
     pub fn nobodys(&self, flow: &Flow) -> Verdict {
         let ours = self.tables.answers_for(self.port, flow.destination());
         Verdict::Drop(if ours { DropReason::ForHost } else { DropReason::NotAVip })
+    }
+
+    /// Notes what a packet says about its flow, if that is one of those that are watched.
+    #[inline]
+    fn measure<P: Packet>(&mut self, packet: &P, flow: &Flow, hash: u64, way: &Result<Way, DropReason>) {
+        match *way {
+            Ok(Way::Server(server)) if self.watches.chooses(hash) => {
+                let Some(vip) = self.tables.server(server).map(|server| server.vip) else { return };
+                let segment = Segment::read(packet.data(), flow);
+                let Self { flows, watches, counters, now, .. } = self;
+                match &flow.key() {
+                    Key::V4(key) => watches.client(&mut flows.v4, (key, hash), segment, vip, *now, counters),
+                    Key::V6(key) => watches.client(&mut flows.v6, (key, hash), segment, vip, *now, counters),
+                }
+            }
+            Ok(Way::Client(..)) if self.watches.any() => {
+                let watched = match &flow.key() {
+                    Key::V4(key) => self.flows.v4.watched_by_reply(key, hash, self.tables.hash_key),
+                    Key::V6(key) => self.flows.v6.watched_by_reply(key, hash, self.tables.hash_key),
+                };
+                if let Some((hash, state)) = watched {
+                    self.watches.server(hash, state, Segment::read(packet.data(), flow), self.now);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Lowers what a SYN asks of the other end, if its VIP wants that.
@@ -216,7 +246,7 @@ impl Desk<'_> {
             DropReason::TtlExpired => Complaint::TimeExceeded,
             _ => return Verdict::Drop(reason),
         };
-        let error = icmp::complain(packet, flow, complaint, self.mac, self.allowance, self.now);
+        let error = icmp::complain(packet, flow, complaint, self.mac, self.allowance, self.now.tick());
         error.unwrap_or(Verdict::Drop(reason))
     }
 

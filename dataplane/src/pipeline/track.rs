@@ -18,7 +18,7 @@ use crate::{
         server::{Server, ServerState},
         vip::Vip,
     },
-    time::Tick,
+    time::{Nanos, Tick},
     wire::{protocol, tcp},
 };
 
@@ -62,6 +62,9 @@ fn sweep<A: Addresses>(
 ) {
     table.sweep(buckets, now, &tables.timeouts, |entry| {
         counters.lcore.expired.add(1);
+        if entry.state().is_live() {
+            counters.events(entry.server()).timed_out.add(1);
+        }
         forget(entry, counters);
     });
 }
@@ -79,7 +82,11 @@ fn forget<A: Addresses>(entry: &Entry<A>, counters: &Counters) {
 fn set_state<A: Addresses>(entry: &mut Entry<A>, state: State, counters: &Counters) {
     let server = counters.server(entry.server());
     match (entry.state().is_live(), state.is_live()) {
-        (true, false) => server.flows.subtract(1),
+        (true, false) => {
+            server.flows.subtract(1);
+            let events = counters.events(entry.server());
+            if state == State::Closed { &events.finished_rst } else { &events.finished_fin }.add(1);
+        }
         (false, true) => server.flows.add(1),
         _ => {}
     }
@@ -122,7 +129,7 @@ pub struct Arrival<A> {
     /// TCP's control bits.
     pub tcp: Option<tcp::Flags>,
     /// When it came.
-    pub now: Tick,
+    pub now: Nanos,
 }
 
 impl<A: Addresses> Arrival<A> {
@@ -154,11 +161,13 @@ impl<A: Addresses> Arrival<A> {
         if reopens || !tables.server(entry.server()).is_some_and(Server::is_up) {
             return self.replace(table, id, tables, counters, peers);
         }
-        entry.touch(self.now);
+        entry.touch(self.now.tick());
         if let Some(flags) = self.tcp {
             let next = next_state(state, flags);
             if next != state {
                 set_state(entry, next, counters);
+            } else if state == State::Embryonic && flags.opens() {
+                counters.events(entry.server()).syn_retransmits.add(1);
             }
         }
         Ok(Way::Server(entry.server()))
@@ -282,10 +291,14 @@ impl<A: Addresses> Arrival<A> {
         tables: &Tables,
         counters: &Counters,
     ) -> Option<EntryId> {
-        let inserted = table.insert(key, key.hash(tables.hash_key), what, self.now, &tables.timeouts).ok()?;
+        let inserted =
+            table.insert(key, key.hash(tables.hash_key), what, self.now.tick(), &tables.timeouts).ok()?;
         if let Some(evicted) = &inserted.evicted {
             table.remove_peer(evicted);
             counters.lcore.evicted.add(1);
+            if evicted.state().is_live() {
+                counters.events(evicted.server()).evicted.add(1);
+            }
             forget(evicted, counters);
         }
         Some(inserted.id)
@@ -295,7 +308,7 @@ impl<A: Addresses> Arrival<A> {
     fn reply(&self, table: &mut FlowTable<A>, id: EntryId, counters: &Counters) -> Way {
         let Some(flow) = table.entry(id).peer() else { return Way::Nowhere };
         let entry = table.entry_mut(flow);
-        entry.touch(self.now);
+        entry.touch(self.now.tick());
         if let Some(flags) = self.tcp {
             let state = entry.state();
             // A server's packet ends a flow, but only the client's establishes it.
@@ -311,6 +324,10 @@ impl<A: Addresses> Arrival<A> {
     /// Counts a flow that was entered.
     fn begin(&self, server: ServerId, counters: &Counters) {
         counters.lcore.created.add(1);
+        let events = counters.events(server);
+        let before = events.last_begin.get();
+        events.begin_gap.set(if before == 0 { 0 } else { self.now.0.saturating_sub(before) });
+        events.last_begin.set(self.now.0);
         let server = counters.server(server);
         server.created.add(1);
         server.entries.add(1);

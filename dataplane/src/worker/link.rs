@@ -1,7 +1,7 @@
 //! How a worker and the control thread talk: bounded lock-free queues both ways.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -10,6 +10,7 @@ use crossbeam_queue::ArrayQueue;
 use ipc::{
     id::{LcoreId, PortId},
     ledger,
+    ring::Consumer,
 };
 
 use crate::{
@@ -85,6 +86,8 @@ pub struct Handle {
     ledger: ledger::Reader,
     notices: Arc<ArrayQueue<Notice>>,
     frames: Arc<ArrayQueue<InjectedFrame>>,
+    /// Until somebody takes them.
+    samples: Arc<Mutex<Option<Consumer>>>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -104,14 +107,35 @@ impl Handle {
         Ledger::read(&self.ledger)
     }
 
+    /// The worker's samples, for the first who asks; `None`: they are taken, or nothing is measured.
+    pub fn take_samples(&self) -> Option<Consumer> {
+        self.samples.lock().ok()?.take()
+    }
+
     /// Asks the worker to stop after its current turn.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
-pub(super) fn pair(lcore: LcoreId, counters: Arc<Counters>, ledger: ledger::Reader) -> (Link, Handle) {
+pub(super) fn pair(
+    lcore: LcoreId,
+    counters: Arc<Counters>,
+    ledger: ledger::Reader,
+    samples: Option<Consumer>,
+) -> (Link, Handle) {
     let (notices, frames) = (Arc::new(ArrayQueue::new(NOTICES)), Arc::new(ArrayQueue::new(FRAMES)));
     let link = Link { notices: Arc::clone(&notices), frames: Arc::clone(&frames) };
-    (link, Handle { lcore, counters, ledger, notices, frames, stop: Arc::default() })
+    (
+        link,
+        Handle {
+            lcore,
+            counters,
+            ledger,
+            notices,
+            frames,
+            samples: Arc::new(Mutex::new(samples)),
+            stop: Arc::default(),
+        },
+    )
 }

@@ -29,7 +29,7 @@ use crate::{
     pipeline::{
         Core, DropReason, Outbox, Peers,
         counters::{Ledger, Traffic},
-        process_burst, vlan,
+        measure, process_burst, vlan,
         watch::{Stage, Watch},
     },
     ports::{Burst, Packet, Queue},
@@ -62,6 +62,8 @@ pub struct Parts<Q> {
     pub flow_capacity: u32,
     /// The key of the five-tuple hash.
     pub hash_key: HashKey,
+    /// What is measured of flows.
+    pub measure: measure::Settings,
     /// The time.
     pub clock: Clock,
 }
@@ -102,9 +104,10 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
     /// As [`Worker::new`].
     pub fn watched(parts: Parts<Q>, watch: W) -> io::Result<(Self, Handle)> {
         let ports = parts.queues.len();
-        let core = Core::new(parts.lcore, ports, parts.flow_capacity, parts.hash_key)?;
+        let (core, samples) =
+            Core::new(parts.lcore, ports, parts.flow_capacity, parts.hash_key, parts.measure)?;
         let (committed, ledger) = ledger::channel(core.ledger.words().len());
-        let (control, mut handle) = link::pair(parts.lcore, Arc::clone(&core.counters), ledger);
+        let (control, mut handle) = link::pair(parts.lcore, Arc::clone(&core.counters), ledger, samples);
         let stop = Arc::new(AtomicBool::new(false));
         handle.stop = Arc::clone(&stop);
         let worker = Self {
@@ -178,6 +181,8 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
         if packets > 0 {
             lcore.busy_cycles.add(elapsed);
             lcore.packets.add(packets as u64);
+            let nanos = self.clock.now().0.saturating_sub(now.0);
+            self.core.counters.count_burst(nanos, packets as u64);
         }
         packets
     }
@@ -186,15 +191,7 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
     #[inline(always)]
     fn process(&mut self, port: PortId, now: Nanos, since: Nanos) {
         let tables = self.tables.read();
-        process_burst(
-            &mut self.burst,
-            port,
-            tables,
-            &mut self.core,
-            &mut self.out,
-            now.tick(),
-            &mut self.watch,
-        );
+        process_burst(&mut self.burst, port, tables, &mut self.core, &mut self.out, now, &mut self.watch);
         self.watch.enter(Stage::Transmit);
         let ledger = &mut self.core.ledger;
         self.waiting.admit(&mut self.out.waiting, port, since, ledger);
@@ -252,6 +249,7 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
         self.retry_waiting(now);
         self.inject();
         self.control.send(&mut self.out.notices);
+        self.core.measure(self.tables.read().hash_key, now);
         let elapsed = now.0.saturating_sub(self.swept.0);
         let flows = &mut self.core.flows;
         let buckets = flows.v4.bucket_count() as u64;

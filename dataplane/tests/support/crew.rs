@@ -36,6 +36,7 @@ impl Crew {
             tables,
             flow_capacity: 4096,
             hash_key: spec.hash_key,
+            measure: dataplane::pipeline::measure::Settings { one_in: 4, ring: 1024 },
             clock: Clock::start(),
         };
         let made = (0..count).zip(readers).map(|part| Worker::new(parts(part)).unwrap());

@@ -267,6 +267,7 @@ impl Rig {
             tables: readers.pop().unwrap(),
             flow_capacity,
             hash_key: spec.hash_key,
+            measure: dataplane::pipeline::measure::Settings { one_in: 4, ring: 1024 },
             clock: Clock::start(),
         };
         let (worker, handle) = Worker::new(parts).unwrap();

@@ -264,7 +264,15 @@ fn build_workers(
     let (mut workers, mut handles) = (Vec::new(), Vec::new());
     for (at, (queues, tables)) in queues.into_iter().zip(readers).enumerate() {
         let lcore = LcoreId(at as u16);
-        let parts = Parts { lcore, queues, tables, flow_capacity, hash_key: HashKey::default(), clock };
+        let parts = Parts {
+            lcore,
+            queues,
+            tables,
+            flow_capacity,
+            hash_key: HashKey::default(),
+            measure: dataplane::pipeline::measure::Settings::OFF,
+            clock,
+        };
         let (worker, handle) = Worker::new(parts).map_err(|error| {
             Failure::environment(
                 format!("no memory for a flow table of {flow_capacity} entries: {error}"),

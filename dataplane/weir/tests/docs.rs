@@ -62,6 +62,7 @@ fn scrape() -> String {
         tables: readers.pop().unwrap(),
         flow_capacity: 1024,
         hash_key: HashKey::default(),
+        measure: dataplane::pipeline::measure::Settings::OFF,
         clock,
     })
     .unwrap();

@@ -167,6 +167,8 @@ const KEY: u64 = (1 << STATE_AT) - 1;
 const REPLY: u64 = 1 << FLAGS_AT;
 /// Flag: the entry lies in the second bucket of its hash.
 const DISPLACED: u64 = 2 << FLAGS_AT;
+/// Flag: the flow is measured, and its packets are to be looked at.
+const WATCHED: u64 = 4 << FLAGS_AT;
 
 /// Stamps are renewed when they are this old, in ticks (134 ms): a flow of many packets then does not make its
 /// line of the cache dirty with each of them. No time-out is that short.
@@ -215,8 +217,8 @@ impl<A: Addresses> Entry<A> {
         self.addresses == key.addresses && self.word & KEY == key.word()
     }
 
-    /// Whether this is the flow of a packet with these addresses and this [`State::word`], in that state and no reply:
-    /// then the packet changes nothing about it but when it was last seen.
+    /// Whether this is the flow of a packet with these addresses and this [`State::word`], in that state, not watched and
+    /// no reply: then the packet changes nothing about it but when it was last seen.
     #[inline(always)]
     pub fn goes_on(&self, addresses: &A, word: u64) -> bool {
         self.addresses == *addresses && self.word & !DISPLACED == word
@@ -280,6 +282,16 @@ impl<A: Addresses> Entry<A> {
     #[inline]
     pub const fn peer(&self) -> Option<EntryId> {
         if self.peer == NO_PEER { None } else { Some(EntryId(self.peer)) }
+    }
+
+    /// Whether the flow is measured, so that none of its packets takes the short way.
+    #[inline]
+    pub const fn is_watched(&self) -> bool {
+        self.word & WATCHED != 0
+    }
+
+    pub(super) const fn set_watched(&mut self, is_watched: bool) {
+        self.word = if is_watched { self.word | WATCHED } else { self.word & !WATCHED };
     }
 
     /// Whether it lies in the second bucket of its hash.

@@ -259,6 +259,42 @@ impl<A: Addresses> FlowTable<A> {
         self.entry_mut(reply).set_reply_of(flow);
     }
 
+    /// Marks a flow as watched, and its reply entry.
+    pub fn watch(&mut self, flow: EntryId) {
+        self.set_watched(flow, true);
+    }
+
+    /// Takes the mark away.
+    pub fn unwatch(&mut self, flow: EntryId) {
+        self.set_watched(flow, false);
+    }
+
+    fn set_watched(&mut self, flow: EntryId, is_watched: bool) {
+        let entry = self.entry_mut(flow);
+        entry.set_watched(is_watched);
+        if let Some(peer) = entry.peer() {
+            self.entry_mut(peer).set_watched(is_watched);
+        }
+    }
+
+    /// Marks the flow that has the entry `id` as watched, if it is live and still the one whose hash is `hash`; else
+    /// returns false.
+    pub fn watch_again(&mut self, id: EntryId, hash: u64, hash_key: HashKey) -> bool {
+        let Some(entry) = self.entries.get(id.0 as usize) else { return false };
+        let lives = entry.state().is_live() && !entry.is_reply() && entry.key().hash(hash_key) == hash;
+        if lives {
+            self.watch(id);
+        }
+        lives
+    }
+
+    /// The hash and state of the watched flow that `reply` is the reply of; `None`: there is none.
+    pub fn watched_by_reply(&self, reply: &FlowKey<A>, hash: u64, hash_key: HashKey) -> Option<(u64, State)> {
+        let reply = self.find(reply, hash).map(|id| self.entry(id)).filter(|entry| entry.is_watched())?;
+        let flow = self.entry(reply.peer()?);
+        Some((flow.key().hash(hash_key), flow.state()))
+    }
+
     /// Removes the entry of `key`; returns it.
     pub fn remove(&mut self, key: &FlowKey<A>) -> Option<Entry<A>> {
         let hash = key.hash(self.hash_key);

@@ -370,6 +370,7 @@ mod tests {
                     tables,
                     flow_capacity: 64,
                     hash_key: HashKey::default(),
+                    measure: dataplane::pipeline::measure::Settings::OFF,
                     clock: Clock::start(),
                 };
                 Worker::new(parts).unwrap()

@@ -92,7 +92,15 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         Control::new(config([1.0; 4])?, vec![Mac(port.mac())], 1, clock.now()).map_err(Failure::internal)?;
     let tables = readers.pop().ok_or_else(|| Failure::internal("no reader of the tables"))?;
     let hash_key = HashKey::default();
-    let parts = Parts { lcore: LcoreId(0), queues, tables, flow_capacity: 1 << 16, hash_key, clock };
+    let parts = Parts {
+        lcore: LcoreId(0),
+        queues,
+        tables,
+        flow_capacity: 1 << 16,
+        hash_key,
+        measure: dataplane::pipeline::measure::Settings::OFF,
+        clock,
+    };
     let (mut worker, handle) = Worker::new(parts)
         .map_err(|error| Failure::environment(error, "free some memory: the demo needs about 150 MiB"))?;
     control.attach(vec![handle.clone()]);
