@@ -179,6 +179,7 @@ fn spec(setting: Setting) -> Spec {
             mac: PORT_MAC,
             mtu: 1500,
             vlan: None,
+            exception: None,
             addresses: vec![net("192.0.2.2/24"), net("198.18.255.254/16"), net("2001:db8::ffff/64")],
             gateways: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         }],

@@ -55,7 +55,7 @@ impl Desk<'_> {
     }
 
     /// The first fragment of an ICMP message: an echo request for us, or nothing that can be dealt with in pieces.
-    fn echo<P: Packet>(&self, packet: &mut P, flow: &Flow) -> Verdict {
+    fn echo<P: Packet>(&mut self, packet: &mut P, flow: &Flow) -> Verdict {
         let ours = self.tables.answers_for(self.port, flow.destination());
         let answer = ours.then(|| icmp::echo(packet, flow, self.mac)).flatten();
         answer.unwrap_or_else(|| self.nobodys(flow))

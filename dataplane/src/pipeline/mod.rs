@@ -7,6 +7,7 @@
 pub mod counters;
 mod errors;
 mod fragments;
+mod host;
 mod icmp;
 pub mod measure;
 mod mss;
@@ -32,6 +33,7 @@ use ipc::{
 pub(crate) use self::peers::Peers;
 use self::{
     counters::{Counters, Ledger, Traffic},
+    host::Pace,
     icmp::Allowance,
     measure::Watches,
     plain::{Kind, Plain, Reader},
@@ -108,6 +110,8 @@ pub struct Core {
     watches: Watches,
     /// How many ICMP errors may be sent still.
     allowance: Allowance,
+    /// How much the host may get still.
+    pace: Pace,
     lanes: Box<[Lane; BURST]>,
 }
 
@@ -130,6 +134,7 @@ impl Core {
             fragments: Fragments::new(hash_key),
             watches,
             allowance: Allowance::new(),
+            pace: Pace::new(),
             lanes: Box::new([Lane::default(); BURST]),
         };
         Ok((core, samples))
@@ -178,11 +183,11 @@ pub fn process_burst<P: Packet>(
 ) {
     watch.enter(Stage::Read);
     let mac = tables.ports[port.index()].mac;
-    let Core { flows, counters, ledger, peers, fragments, watches, allowance, lanes } = core;
+    let Core { flows, counters, ledger, peers, fragments, watches, allowance, pace, lanes } = core;
     let lanes = &mut lanes[..burst.len()];
     let notices = &mut out.notices;
     let mut desk =
-        Desk { port, mac, now, tables, flows, fragments, counters, peers, watches, allowance, notices };
+        Desk { port, mac, now, tables, flows, fragments, counters, peers, watches, allowance, pace, notices };
 
     read(burst, lanes, &Reader::new(mac, tables.hash_key), desk.flows);
     watch.enter(Stage::Find);

@@ -11,6 +11,7 @@ use ipc::id::{PortId, ServerId};
 use super::{
     Notice,
     counters::{Counters, Traffic},
+    host::Pace,
     icmp::{self, Allowance, Complaint},
     measure::{Segment, Watches},
     mss,
@@ -52,6 +53,8 @@ pub struct Desk<'a> {
     pub watches: &'a mut Watches,
     /// How many ICMP errors may be sent still.
     pub allowance: &'a mut Allowance,
+    /// How much the host may get still.
+    pub pace: &'a mut Pace,
     /// News for the control thread.
     pub notices: &'a mut ArrayVec<Notice, BURST>,
 }
@@ -61,18 +64,21 @@ impl Desk<'_> {
     #[inline(never)]
     pub fn decide<P: Packet>(&mut self, packet: &mut P) -> Verdict {
         let mut flow = Flow::default();
-        let (verdict, notice) = match parse(packet, self.mac, &mut flow) {
-            Ok(Parsed::Flow) => return self.forward(packet, &flow),
-            Ok(Parsed::Icmp) => return self.icmp(packet, &flow),
-            Ok(Parsed::Fragment) => return self.fragment(packet, flow),
-            Ok(Parsed::Arp) => resolve::arp(packet, self.port, self.tables),
-            Ok(Parsed::Ndp) => resolve::ndp(packet, self.port, self.tables),
-            Err(reason) => return Verdict::Drop(reason),
+        let what = match parse(packet, self.mac, &mut flow) {
+            Ok(what) => what,
+            Err(reason) => return self.refuse(packet, reason),
+        };
+        let (verdict, notice) = match what {
+            Parsed::Flow => return self.forward(packet, &flow),
+            Parsed::Icmp => return self.icmp(packet, &flow),
+            Parsed::Fragment => return self.fragment(packet, flow),
+            Parsed::Arp => resolve::arp(packet, self.port, self.tables),
+            Parsed::Ndp => resolve::ndp(packet, self.port, self.tables),
         };
         if let Some(notice) = notice {
             self.tell(notice);
         }
-        verdict
+        self.overheard(what, verdict)
     }
 
     /// Decides on a plain packet of a flow that goes on at the server `id`, and needs more than headers in front.
@@ -120,7 +126,10 @@ impl Desk<'_> {
     }
 
     /// Drops a packet that no VIP takes.
-    pub fn nobodys(&self, flow: &Flow) -> Verdict {
+    pub fn nobodys(&mut self, flow: &Flow) -> Verdict {
+        if self.is_for_host(flow.destination()) {
+            return self.pass_to_host(DropReason::ForHost);
+        }
         let ours = self.tables.answers_for(self.port, flow.destination());
         Verdict::Drop(if ours { DropReason::ForHost } else { DropReason::NotAVip })
     }

@@ -62,6 +62,8 @@ drop_reasons! {
     BadFragment = "bad_fragment",
     /// Addressed to us, but not to a VIP.
     ForHost = "for_host",
+    /// More packets for the host than it may get.
+    HostLimit = "host_limit",
     /// Neither for a VIP, nor a reply of a known flow, nor for us.
     NotAVip = "not_a_vip",
     /// ARP or neighbour discovery that does not concern us.

@@ -153,6 +153,7 @@ impl Builder {
                 mtu: port.mtu,
                 vlan: port.vlan,
                 addresses: port.addresses.iter().map(ipnet::IpNet::addr).collect(),
+                exception: port.exception,
             })
             .collect();
         let way = |address| hop(&routes, neighbors, &ports, address);
@@ -307,6 +308,7 @@ mod tests {
         let seconds = Duration::from_secs;
         Spec {
             ports: vec![PortSpec {
+                exception: None,
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 mtu: 1500,
                 vlan: None,

@@ -52,6 +52,8 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
+    /// Where packets for the host go; `None`: nowhere. One of the places behind the ports of this list.
+    pub exception: Option<PortId>,
 }
 
 /// One immutable generation of everything that the configuration, the policy and the neighbours decide.

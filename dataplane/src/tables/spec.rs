@@ -5,6 +5,7 @@ use std::{
     ops::RangeInclusive,
 };
 
+use ipc::id::PortId;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{encap::Encap, flow::Timeouts, hash::HashKey, select::Select, server::ServerState, vip::Service};
@@ -49,6 +50,8 @@ pub struct PortSpec {
     pub addresses: Vec<IpNet>,
     /// Next hops for what is not on-link.
     pub gateways: Vec<IpAddr>,
+    /// Where packets for the host go; `None`: nowhere. Exception ports are numbered behind the ports.
+    pub exception: Option<PortId>,
 }
 
 /// A virtual service.

@@ -54,7 +54,7 @@ const TX_TRIES: u32 = 16;
 pub struct Parts<Q> {
     /// Which worker it is.
     pub lcore: LcoreId,
-    /// A queue of every port, in the order of the ports.
+    /// A queue of every port, in the order of the ports; then one of every exception port, by its number.
     pub queues: Vec<Q>,
     /// The table generations.
     pub tables: snapshot::Reader<Tables>,
@@ -158,7 +158,12 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
             packets += self.burst.len();
             self.burst.iter().for_each(Packet::prefetch);
             self.core.ledger.count_rx(at, traffic(&self.burst));
-            if let Some(vlan) = self.tables.read().ports[at].vlan {
+            let ports = &self.tables.read().ports;
+            if at >= ports.len() {
+                self.send_for_host(PortId(at as u16));
+                continue;
+            }
+            if let Some(vlan) = ports[at].vlan {
                 each(&mut self.burst, &mut self.core.ledger, |packet| vlan::untag(packet, vlan));
             }
             self.process(PortId(at as u16), now, now);
@@ -199,6 +204,20 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
         self.flush();
     }
 
+    /// Transmits the burst at hand, which the host sent by an exception port, on the port that this one belongs to.
+    #[cold]
+    fn send_for_host(&mut self, exception: PortId) {
+        let ports = &self.tables.read().ports;
+        match ports.iter().position(|port| port.exception == Some(exception)) {
+            Some(at) => std::mem::swap(&mut self.burst, &mut self.out.tx[at]),
+            None => {
+                let dropped = self.burst.drain(..);
+                dropped.for_each(|_| self.core.ledger.count_drop(DropReason::NoRoute));
+            }
+        }
+        self.flush();
+    }
+
     /// Takes over what other workers have passed on, a burst from each; returns the number of packets.
     #[inline(never)]
     fn take_over(&mut self, now: Nanos) -> usize {
@@ -236,7 +255,8 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
             if tx.is_empty() {
                 continue;
             }
-            if let Some(vlan) = self.tables.read().ports[at].vlan {
+            // An exception port has no VLAN: the kernel's frames get that of the port that they leave on.
+            if let Some(vlan) = self.tables.read().ports.get(at).and_then(|port| port.vlan) {
                 each(tx, &mut self.core.ledger, |packet| vlan::tag(packet, vlan));
             }
             transmit(queue, tx, at, &mut self.core.ledger);

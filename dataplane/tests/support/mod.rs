@@ -194,6 +194,7 @@ pub fn spec(vips: Vec<VipSpec>) -> Spec {
         mac,
         mtu: 1500,
         vlan: None,
+        exception: None,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
     };
@@ -242,6 +243,12 @@ pub enum Outcome {
     Held,
 }
 
+/// Number of ports, exception ports included.
+fn places(spec: &Spec) -> u16 {
+    let exceptions = spec.ports.iter().filter(|port| port.exception.is_some()).count();
+    (spec.ports.len() + exceptions) as u16
+}
+
 /// A worker on two in-memory ports.
 pub struct Rig {
     pub worker: Worker<MemoryQueue>,
@@ -263,7 +270,7 @@ impl Rig {
         let (publisher, mut readers) = snapshot::channel(Box::new(tables), 1);
         let parts = Parts {
             lcore: LcoreId(0),
-            queues: vec![MemoryQueue::default(), MemoryQueue::default()],
+            queues: (0..places(&spec)).map(|_| MemoryQueue::default()).collect(),
             tables: readers.pop().unwrap(),
             flow_capacity,
             hash_key: spec.hash_key,
@@ -290,7 +297,7 @@ impl Rig {
         self.worker.queue_mut(PortId(port)).incoming.push_back(packet);
         self.worker.turn();
         self.assert_law();
-        for at in 0..2u16 {
+        for at in 0..places(&self.spec) {
             if let Some(packet) = self.worker.queue_mut(PortId(at)).outgoing.pop() {
                 return Outcome::Out(usize::from(at), packet.data().to_vec());
             }

@@ -21,7 +21,7 @@ use ipc::{id::LcoreId, snapshot::Reader};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    config::{Config, ConfigErrors},
+    config::{self, Config, ConfigErrors},
     control::Control,
     error::{EXIT_CONFIG, Failure},
     health::Prober,
@@ -36,6 +36,9 @@ const STATUS_ROUNDS: u32 = 500;
 
 /// Mbufs that a worker may hold: its pool cache, a burst per direction and packets that wait.
 const MBUFS_PER_WORKER: u32 = 1024;
+
+/// Largest MTU of an exception port: DPDK's TAP driver takes no more.
+const EXCEPTION_MTU: u16 = 1500;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -196,7 +199,8 @@ fn is_pci(device: &str) -> bool {
 fn make_pool(eal: &Eal, config: &Config, workers: usize) -> Result<Mempool, Failure> {
     let workers = workers as u32;
     let per_queue = |port: &crate::config::Port| u32::from(port.rx_ring) + u32::from(port.tx_ring);
-    let rings: u32 = config.ports.iter().map(|port| per_queue(port) * workers).sum();
+    let with_exception = |port: &config::Port| per_queue(port) * (1 + u32::from(port.exception.is_some()));
+    let rings: u32 = config.ports.iter().map(|port| with_exception(port) * workers).sum();
     let under_way = worker::most_under_way(workers as usize) as u32;
     let mbufs = (rings + workers * MBUFS_PER_WORKER + under_way).next_power_of_two() - 1;
     let mtu = config.ports.iter().map(|port| port.mtu).max().unwrap_or(1500);
@@ -206,7 +210,7 @@ fn make_pool(eal: &Eal, config: &Config, workers: usize) -> Result<Mempool, Fail
         .map_err(|error| Failure::environment(&error, error.remedy()))
 }
 
-/// Opens all ports; returns the queues that each worker gets, one of every port.
+/// Opens all ports, then their exception ports; returns the queues that each worker gets, one of every port.
 fn open_ports(
     eal: &Eal,
     config: &Config,
@@ -215,8 +219,23 @@ fn open_ports(
 ) -> Result<(Vec<Port>, Vec<Vec<DpdkQueue>>), Failure> {
     let mut ports = Vec::new();
     let mut queues: Vec<Vec<DpdkQueue>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut open = |name: &str, wish: &PortConfig| {
+        let (opened, its_queues) =
+            Port::open(eal, wish, pool).map_err(|error| Failure::environment(&error, error.remedy()))?;
+        tracing::info!(
+            port = %name, device = %wish.device, driver = opened.driver(),
+            mac = %Mac(opened.mac()), capabilities = ?opened.capabilities(), "opened"
+        );
+        for (worker, queue) in queues.iter_mut().zip(its_queues) {
+            worker.push(queue);
+        }
+        let mac = opened.mac();
+        ports.push(opened);
+        Ok(mac)
+    };
+    let wanted = workers as u16;
+    let mut exceptions = Vec::new();
     for port in &config.ports {
-        let wanted = workers as u16;
         if port.queues.is_some_and(|queues| queues != wanted) {
             return Err(Failure {
                 cause: format!(
@@ -239,16 +258,15 @@ fn open_ports(
             promiscuous: port.promiscuous,
             mac: port.mac.map(|mac| mac.0),
         };
-        let (opened, its_queues) =
-            Port::open(eal, &wish, pool).map_err(|error| Failure::environment(&error, error.remedy()))?;
-        tracing::info!(
-            port = %port.name, device = %port.device, driver = opened.driver(),
-            mac = %Mac(opened.mac()), capabilities = ?opened.capabilities(), "opened"
-        );
-        ports.push(opened);
-        for (worker, queue) in queues.iter_mut().zip(its_queues) {
-            worker.push(queue);
+        let mac = open(&port.name, &wish)?;
+        if let (Some(device), Some(name)) = (&port.exception, port.exception_name()) {
+            // The kernel's end answers to the port's address: what is for one is for the other.
+            let mtu = wish.mtu.min(EXCEPTION_MTU);
+            exceptions.push((name, PortConfig { device: device.clone(), mac: Some(mac), mtu, ..wish }));
         }
+    }
+    for (name, wish) in &exceptions {
+        open(name, wish)?;
     }
     Ok((ports, queues))
 }
@@ -372,7 +390,9 @@ fn new_config(control: &Control, path: &Path) -> Result<Config, String> {
 }
 
 fn status(control: &Control, ports: &[Port], load: Vec<Load>) -> Status {
-    let names = control.config().ports.iter().map(|port| port.name.clone());
+    let config = &control.config().ports;
+    let names = config.iter().map(|port| port.name.clone());
+    let names = names.chain(config.iter().filter_map(config::Port::exception_name));
     Status {
         directory: control.directory().clone(),
         generation: control.tables().generation.0,

@@ -14,6 +14,8 @@ use dataplane::{
     wire::{Mac, protocol},
 };
 
+use ipc::id::PortId;
+
 use crate::{
     config::{Config, Encap, Protocol, Select, Server, Vip},
     health::Board,
@@ -22,7 +24,10 @@ use crate::{
 /// What `config` asks for, on ports with these addresses (in the order of the configuration), with the
 /// states that the servers' health gives them.
 pub fn from_config(config: &Config, macs: &[Mac], health: &Board) -> Spec {
+    // As they are opened: behind the ports, in their order.
+    let mut exceptions = (config.ports.len() as u16..).map(PortId);
     let ports = config.ports.iter().zip(macs).map(|(port, &mac)| PortSpec {
+        exception: port.exception.as_ref().and_then(|_| exceptions.next()),
         mac,
         mtu: port.mtu,
         vlan: port.vlan,

@@ -73,6 +73,7 @@ fn port(changes: &mut Changes, old: &Port, new: &Port) {
         mtu,
         promiscuous,
         vlan,
+        exception,
         announce: _,
     } = old;
     let mut note =
@@ -88,6 +89,7 @@ fn port(changes: &mut Changes, old: &Port, new: &Port) {
     note("mtu", mtu.to_string(), new.mtu.to_string());
     note("promiscuous", promiscuous.to_string(), new.promiscuous.to_string());
     note("vlan", or(*vlan, "untagged"), or(new.vlan, "untagged"));
+    note("exception", or(exception.clone(), "none"), or(new.exception.clone(), "none"));
 }
 
 fn named(port: Option<&Port>) -> String {

@@ -66,8 +66,17 @@ pub struct Port {
     pub promiscuous: bool,
     /// The VLAN of its frames; `None`: they are untagged.
     pub vlan: Option<u16>,
+    /// The device by which the host gets what is for it; `None`: it gets nothing.
+    pub exception: Option<String>,
     /// Whether its addresses and the VIPs are announced here by gratuitous ARP and neighbour advertisements.
     pub announce: bool,
+}
+
+impl Port {
+    /// The name of its exception port in logs and metrics, if it has one.
+    pub fn exception_name(&self) -> Option<String> {
+        self.exception.as_ref().map(|_| format!("{}.host", self.name))
+    }
 }
 
 /// Most addresses of one VIP that are announced; of a larger prefix none is.

@@ -267,6 +267,18 @@ pub(super) fn device(text: &str) -> Result<String, Wrong> {
     Ok(text.into())
 }
 
+/// A DPDK vdev string.
+pub(super) fn vdev(text: &str) -> Result<String, Wrong> {
+    let device = device(text)?;
+    if device.split(',').next().is_some_and(|name| name.contains(':')) {
+        return wrong(
+            format!("{text:?} is a PCI address, and the kernel is on the other side of a software port only"),
+            "write a vdev string like \"net_tap0,iface=weir0\"",
+        );
+    }
+    Ok(device)
+}
+
 /// Our own address with its prefix length: `"192.0.2.2/24"`.
 pub(super) fn interface(text: &str) -> Result<IpNet, Wrong> {
     let Ok(net) = text.parse::<IpNet>() else {

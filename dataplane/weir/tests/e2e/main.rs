@@ -10,6 +10,7 @@ mod balance;
 mod decap;
 mod fragments;
 mod health;
+mod host;
 mod icmp;
 mod mss;
 mod translated_errors;

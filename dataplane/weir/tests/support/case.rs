@@ -74,6 +74,8 @@ pub struct Case {
     pub mtu: u16,
     /// Workers of the balancer, and queues of each of its ports.
     pub workers: usize,
+    /// The host has an exception port on the balancer's first port.
+    pub exception: bool,
 }
 
 /// An address family, short enough for a table of cases.
@@ -98,6 +100,7 @@ impl Case {
             pcap: false,
             mtu,
             workers: 1,
+            exception: false,
         }
     }
 
@@ -107,6 +110,10 @@ impl Case {
 
     pub fn with_mtu(self, mtu: u16) -> Self {
         Self { mtu, ..self }
+    }
+
+    pub fn with_exception(self) -> Self {
+        Self { exception: true, ..self }
     }
 
     pub fn with_two_workers(self) -> Self {

@@ -17,6 +17,8 @@ use super::process::Process;
 use super::wait_for;
 
 const METRICS_PORT: u16 = 9400;
+/// The kernel's end of the exception port.
+pub const HOST: &str = "weir0";
 /// The EAL maps and clears its memory first.
 const START: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -136,9 +138,13 @@ fn configuration(lab: &Lab, case: &Case, more: &'static str) -> impl Fn(Weights)
             // The kernel spreads packets over the queues by their hash: replies come to another one as they please.
             format!("net_af_packet{number},iface={interface},qpairs={workers}")
         };
+        let exception = match number {
+            0 if case.exception => format!("exception = \"net_tap0,iface={HOST}\"\n"),
+            _ => String::new(),
+        };
         let _ = write!(
             head,
-            "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n{vlan}{announce}"
+            "\n[[port]]\nname = \"{interface}\"\ndevice = \"{device}\"\naddress = [\"{v4}\", \"{v6}\"]\nmtu = {mtu}\n{vlan}{announce}{exception}"
         );
     }
     let socket = lab.scratch.path().join("weir.sock");

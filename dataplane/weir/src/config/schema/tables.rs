@@ -102,6 +102,8 @@ pub const TABLES: &[Table] = &[
                 "Whether to receive frames for other MAC addresses too."),
             key("vlan", int(1, 4094), Derived("untagged"), "100",
                 "802.1Q tag of the port's frames, taken off what comes in and put on what goes out; other frames are dropped."),
+            key("exception", Kind::Text("a DPDK vdev string"), Derived("none: packets for the host are dropped"), r#""net_tap1,iface=weir0""#,
+                "A software port through which the kernel gets what is for the host itself, and sends; see [the host's own traffic](operations.md#the-hosts-own-traffic)."),
             key("announce", Kind::Boolean, Value("false"), "false",
                 "Whether neighbours on this port are told its addresses and the VIPs by gratuitous ARP and unsolicited neighbour advertisements: at the start, when a reload adds some, and when the link comes up."),
         ],

@@ -66,10 +66,11 @@ pub(in super::super) fn ports(top: &TableReader<'_>, eal: &Eal) -> Ports {
 fn port(index: usize, table: &TableReader<'_>, eal: &Eal, seen: &mut Seen) -> Port {
     let report = table.report;
     let device = table.parsed("device", values::device);
-    if let Some(device) = &device {
+    let exception = table.parsed("exception", values::vdev);
+    for device in device.iter().chain(&exception) {
         // DPDK tells vdevs apart by what stands before the first comma.
         let id = device.value.split(',').next().unwrap_or_default().to_string();
-        let help = "every [[port]] needs a device of its own";
+        let help = "every [[port]] needs a device of its own, and so does every exception port";
         once(report, &mut seen.devices, id.clone(), &device.span, &format!("device {id:?}"), help);
     }
     let name = match table.parsed("name", values::name) {
@@ -100,6 +101,7 @@ fn port(index: usize, table: &TableReader<'_>, eal: &Eal, seen: &mut Seen) -> Po
         mtu: table.integer("mtu").map_or(0, |n| n.value),
         promiscuous: table.boolean("promiscuous").is_some_and(|p| p.value),
         vlan: table.integer("vlan").map(|v| v.value),
+        exception: exception.map(|e| e.value),
         announce: table.boolean("announce").is_some_and(|a| a.value),
     };
     table.finish();

@@ -53,6 +53,7 @@ fn the_smallest_file_gets_every_default() {
             tx_ring: 1024,
             mtu: 1500,
             promiscuous: false,
+            exception: None,
             vlan: None,
             announce: false,
         }],
