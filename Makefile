@@ -2,7 +2,7 @@
 
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench doc clean
+.PHONY: help setup demo test lint bench fuzz doc clean
 
 # The model checker's build differs in every crate from the usual one, so it gets a folder of its own.
 LOOM_TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)/loom
@@ -20,6 +20,7 @@ test: setup lint ## everything that must hold; the end-to-end tests need root (W
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$(LOOM_TARGET_DIR)" cargo test -q -p ipc --release --lib
 	cargo test -q --workspace --doc
 	@[ "$$WEIR_SKIP_ROOT_TESTS" != 1 ] || echo "!!! WEIR_SKIP_ROOT_TESTS=1: where root or tools are missing, end-to-end tests test nothing !!!"
+	scripts/fuzz 20
 	cargo nextest run --workspace
 
 lint: ## formatting, clippy, crate edges and documentation; no warning passes
@@ -31,6 +32,9 @@ lint: ## formatting, clippy, crate edges and documentation; no warning passes
 
 bench: setup ## traffic generator and benchmarks; pass options with ARGS="..."
 	cargo run --release -q -p bench --bin weir-bench -- $(ARGS)
+
+fuzz: setup ## run the fuzz targets, each for SECONDS=60
+	scripts/fuzz $(or $(SECONDS),60)
 
 doc: ## build and name the documentation of the crates
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -66,7 +66,7 @@ impl Desk<'_> {
     #[inline(never)]
     pub fn pass_to_host(&mut self, reason: DropReason) -> Verdict {
         match self.exception() {
-            Some(_) if !self.pace.take(self.now) => Verdict::Drop(DropReason::HostLimit),
+            Some(_) if !self.pace.take(self.now.tick()) => Verdict::Drop(DropReason::HostLimit),
             Some(exception) => Verdict::Forward(exception),
             None => Verdict::Drop(reason),
         }
@@ -81,7 +81,9 @@ impl Desk<'_> {
             _ => false,
         };
         match self.exception() {
-            Some(exception) if concerns_host && self.pace.take(self.now) => Verdict::Forward(exception),
+            Some(exception) if concerns_host && self.pace.take(self.now.tick()) => {
+                Verdict::Forward(exception)
+            }
             _ => verdict,
         }
     }

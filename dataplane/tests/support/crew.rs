@@ -1,5 +1,7 @@
 //! Several workers on in-memory ports, turned by hand.
 
+use std::sync::LazyLock;
+
 use dataplane::{
     pipeline::{DropReason, counters::Ledger},
     ports::Packet,
@@ -13,7 +15,10 @@ use ipc::{
     snapshot::{self, Publisher},
 };
 
-use super::{Outcome, neighbors};
+use super::{Outcome, neighbors, places};
+
+/// Starting a clock takes ten milliseconds.
+static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::start);
 
 /// Workers that share two ports, each with a queue of both.
 pub struct Crew {
@@ -32,12 +37,12 @@ impl Crew {
         let (publisher, readers) = snapshot::channel(Box::new(tables), usize::from(count));
         let parts = |(lcore, tables)| Parts {
             lcore: LcoreId(lcore),
-            queues: vec![MemoryQueue::default(), MemoryQueue::default()],
+            queues: (0..places(&spec)).map(|_| MemoryQueue::default()).collect(),
             tables,
             flow_capacity: 4096,
             hash_key: spec.hash_key,
             measure: dataplane::pipeline::measure::Settings { one_in: 4, ring: 1024 },
-            clock: Clock::start(),
+            clock: *CLOCK,
         };
         let made = (0..count).zip(readers).map(|part| Worker::new(parts(part)).unwrap());
         let (mut workers, handles): (Vec<_>, Vec<_>) = made.unzip();
