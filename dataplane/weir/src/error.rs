@@ -5,6 +5,9 @@ use std::{fmt, process::ExitCode};
 /// The file that was given cannot be used.
 pub const EXIT_CONFIG: u8 = 1;
 
+/// The command line, or a variable of the environment, is not as it should be.
+pub const EXIT_USAGE: u8 = 2;
+
 /// The machine does not allow it: DPDK, a device, memory, permission, an address in use.
 pub const EXIT_ENVIRONMENT: u8 = 3;
 

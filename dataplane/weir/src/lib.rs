@@ -10,6 +10,8 @@ pub mod decap;
 pub mod demo;
 pub mod error;
 pub mod health;
+pub mod log;
 pub mod metrics;
 pub mod run;
 pub mod spec;
+mod survive;

@@ -1,19 +1,20 @@
 //! The binary `weir`.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 use weir::{
-    cli::{Cli, Command, LogFormat},
+    cli::{Cli, Command},
     config, decap, demo,
     error::{EXIT_CONFIG, Failure},
-    run,
+    log, run,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(cli.log_format);
+    if let Err(failure) = log::start(cli.log_format) {
+        return failure.report();
+    }
     match cli.command {
         Command::Run { config } => {
             run::run(&config).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
@@ -32,20 +33,6 @@ fn main() -> ExitCode {
 
 fn finish(outcome: Result<(), Failure>) -> ExitCode {
     outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
-}
-
-/// Logs to standard error; what is logged is chosen by `WEIR_LOG` (default: info).
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
 }
 
 /// Writes to standard output; a reader that has gone away is no error.

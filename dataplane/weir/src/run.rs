@@ -26,7 +26,11 @@ use crate::{
     error::{EXIT_CONFIG, Failure},
     health::Prober,
     metrics::{self, Load, LoadMeter, Source, Status},
+    survive::survive,
 };
+
+/// How long the control thread stands back after a panic, which may well come again.
+const AFTER_PANIC: Duration = Duration::from_millis(100);
 
 /// Between two rounds of the control thread.
 const ROUND: Duration = Duration::from_millis(1);
@@ -325,7 +329,7 @@ fn launch(eal: &Eal, workers: Workers, ended: &Arc<AtomicBool>) -> Result<Vec<Wo
     launched.collect::<Result<_, _>>().map_err(|error| Failure::environment(error, error.remedy()))
 }
 
-/// The control thread's rounds, until a signal or the end of a worker.
+/// The control thread's rounds, until a signal or the end of a worker. A panic costs what was left of its round.
 fn control_loop(
     control: &mut Control,
     path: &Path,
@@ -339,15 +343,21 @@ fn control_loop(
     let mut meter = LoadMeter::default();
     let path = PathBuf::from(path);
     loop {
-        let now = clock.now();
-        control.tick(now);
-        if signals.reload.swap(false, Ordering::Relaxed) {
-            reload(control, &path, source, now);
-            rounds = 0;
-        }
-        if rounds.is_multiple_of(STATUS_ROUNDS) {
-            control.links(ports.iter().map(|port| port.link().up));
-            source.set_status(status(control, ports, meter.measure(&source.workers)));
+        let asked_to_reload = signals.reload.swap(false, Ordering::Relaxed);
+        let report = asked_to_reload || rounds.is_multiple_of(STATUS_ROUNDS);
+        let round = survive(&source.control_panics, || {
+            let now = clock.now();
+            control.tick(now);
+            if asked_to_reload {
+                reload(control, &path, source, now);
+            }
+            if report {
+                control.links(ports.iter().map(|port| port.link().up));
+                source.set_status(status(control, ports, meter.measure(&source.workers)));
+            }
+        });
+        if round.is_none() {
+            thread::sleep(AFTER_PANIC);
         }
         if ended.load(Ordering::Relaxed) {
             return Err(Failure::internal("a worker ended by itself"));
@@ -398,6 +408,7 @@ fn status(control: &Control, ports: &[Port], load: Vec<Load>) -> Status {
         generation: control.tables().generation.0,
         ports: names.zip(ports).map(|(name, port)| (name, port.link().up, port.stats())).collect(),
         unreachable_vips: control.unreachable_vips().map(String::from).collect(),
+        unresolved: control.unresolved().collect(),
         load,
         health: control.health(),
     }
@@ -417,6 +428,24 @@ fn report_law(source: &Source) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn end_of_a_worker_ends_the_control_loop_with_exit_code_4() {
+        let text = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"192.0.2.2/24\"]\n";
+        let config = Config::parse(text, "test.toml").unwrap().config;
+        let clock = Clock::start();
+        let (mut control, _readers) = Control::new(config, vec![Mac([2; 6])], 1, clock.now()).unwrap();
+        let signals = Signals { stop: Arc::default(), reload: Arc::default() };
+        let source = Source::new(Vec::new());
+        let mut end = |ended| {
+            let (file, ended) = (Path::new("test.toml"), AtomicBool::new(ended));
+            control_loop(&mut control, file, &[], &source, &signals, &ended, clock)
+        };
+        assert_eq!(end(true).unwrap_err().code, crate::error::EXIT_INTERNAL);
+        signals.stop.store(true, Ordering::Relaxed);
+        assert_eq!(end(false), Ok(()));
+        assert_eq!(end(true).unwrap_err().code, crate::error::EXIT_INTERNAL, "even while stopping");
+    }
 
     #[test]
     fn pci_addresses_are_told_from_vdev_strings() {

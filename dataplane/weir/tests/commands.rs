@@ -37,6 +37,17 @@ fn port(device: &str) -> String {
 }
 
 #[test]
+fn wrong_log_level_is_refused_with_a_remedy() {
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["check", "--config", "no-such-file"])
+        .env("WEIR_LOG", "inof")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_cause_and_remedy(&text(&output.stderr), "\"inof\"", "info,dpdk=debug");
+}
+
+#[test]
 fn demo_keeps_its_promises() {
     let output = weir(&["demo", "--seconds", "1"]);
     let stdout = text(&output.stdout);

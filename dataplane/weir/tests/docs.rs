@@ -73,6 +73,7 @@ fn scrape() -> String {
         generation: 1,
         ports: vec![("lan".into(), true, PortStats::default())],
         unreachable_vips: Vec::new(),
+        unresolved: Vec::new(),
         health: control.health(),
     });
     metrics::render(&source)

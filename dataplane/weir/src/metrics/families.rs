@@ -256,6 +256,9 @@ fn process(page: &Page, source: &Source, status: &Status) {
         page.counters("weir_config_reload_total", "Reloads of the configuration, by result.", &["result"]);
     count(reloads.as_ref(), &["ok"], source.reloads.load(Ordering::Relaxed));
     count(reloads.as_ref(), &["refused"], source.refused_reloads.load(Ordering::Relaxed));
+    let panics =
+        page.counters("weir_control_panics_total", "Panics that the control thread went on after.", &[]);
+    count(panics.as_ref(), &[], source.control_panics.load(Ordering::Relaxed));
     let build = page.gauges("weir_build_info", "Always 1; the version is in the label.", &["version"]);
     set(build.as_ref(), &[env!("CARGO_PKG_VERSION")], 1);
 }

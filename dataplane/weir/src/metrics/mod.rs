@@ -3,6 +3,7 @@
 mod families;
 mod server;
 
+use std::net::IpAddr;
 use std::sync::{
     Arc, PoisonError, RwLock,
     atomic::{AtomicU64, Ordering},
@@ -27,6 +28,8 @@ pub struct Status {
     pub ports: Vec<(String, bool, PortStats)>,
     /// VIPs that no active server can be reached for.
     pub unreachable_vips: Vec<String>,
+    /// Servers and gateways that have not answered ARP or NDP.
+    pub unresolved: Vec<IpAddr>,
     /// By worker: how busy it was lately.
     pub load: Vec<Load>,
     /// What the health checks say.
@@ -77,6 +80,8 @@ pub struct Source {
     pub reloads: AtomicU64,
     /// Reloads that were refused.
     pub refused_reloads: AtomicU64,
+    /// Panics that the control thread went on after.
+    pub control_panics: AtomicU64,
     /// Rounds of the control thread, to tell whether it is alive.
     pub heartbeat: AtomicU64,
 }
@@ -89,6 +94,7 @@ impl Source {
             status: RwLock::default(),
             reloads: AtomicU64::new(0),
             refused_reloads: AtomicU64::new(0),
+            control_panics: AtomicU64::new(0),
             heartbeat: AtomicU64::new(0),
         }
     }
@@ -114,13 +120,17 @@ impl Source {
             Err("starting".into())
         } else if status.unreachable_vips.len() == configured {
             let names = status.unreachable_vips.join("\n");
-            Err(format!("no VIP has a server that can be reached; waiting for ARP or NDP:\n{names}"))
+            let silent: String =
+                status.unresolved.iter().map(|address| format!("\nno answer: {address}")).collect();
+            Err(format!("no VIP has a server that can be reached; waiting for ARP or NDP:\n{names}{silent}"))
         } else {
             let unhealthy = status.health.vips.iter().filter(|(_, unhealthy)| *unhealthy);
             let line = |(vip, _): &(String, bool)| {
                 format!("all servers of VIP {vip} fail their checks: the last good ones stay in service\n")
             };
-            Ok(unhealthy.map(line).collect())
+            let silent =
+                status.unresolved.iter().map(|address| format!("no answer to ARP or NDP: {address}\n"));
+            Ok(unhealthy.map(line).chain(silent).collect())
         }
     }
 }
