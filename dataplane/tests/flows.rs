@@ -89,8 +89,7 @@ fn flows_count_as_established_once_the_client_goes_on() {
 
 #[test]
 fn endings_are_counted_once_and_by_their_first_reason() {
-    let one = || vec![server(SERVERS[0], None, 1.0)];
-    let mut rig = Rig::new(vec![vip(service(VIP, 6, 80), GRE, one())]);
+    let mut rig = rig(GRE);
     for (sport, flags) in
         [(1000, [FIN | ACK, RST]), (1001, [RST, RST]), (1002, [FIN, FIN]), (1003, [ACK, ACK])]
     {

@@ -43,7 +43,7 @@ impl Settings {
 }
 
 /// Most flows that one lcore watches at once.
-const SLOTS: usize = 1 << 14;
+const SLOTS: usize = 1 << 13;
 
 /// In which time every watched flow is looked at once.
 const ROUND_NANOS: u64 = 250_000_000;
@@ -51,8 +51,8 @@ const ROUND_NANOS: u64 = 250_000_000;
 /// Most slots that one piece of a round looks at.
 const PIECE: usize = 64;
 
-/// About how many packets of watched flows are looked at in a round, and the bounds on each flow's share.
-const PACKETS_PER_ROUND: u64 = 20_000;
+/// How many packets of watched flows are looked at in a round, besides one of each; and the bounds on a flow's share.
+const PACKETS_PER_ROUND: u64 = 8_000;
 const LEAST_SHARE: u64 = 2;
 const MOST_SHARE: u64 = 32;
 
@@ -133,7 +133,8 @@ pub struct Watches {
     live: u64,
     /// Flows that began to be watched in this round.
     begun: u64,
-    /// How many packets of each flow are looked at in a round.
+    /// How many packets are looked at still in this round, and how many of each flow.
+    budget: u64,
     share: u8,
     /// Where the round is, and when it was there.
     at: usize,
@@ -160,6 +161,7 @@ impl Watches {
             least_shift: 0,
             live: 0,
             begun: 0,
+            budget: PACKETS_PER_ROUND,
             share: MOST_SHARE as u8,
             at: 0,
             was_there: 0,
@@ -287,7 +289,7 @@ impl Watches {
         } else if self.begun < BEGINS_PER_ROUND / 4 {
             self.shift = self.shift.saturating_sub(1).max(self.least_shift);
         }
-        self.begun = 0;
+        (self.begun, self.budget) = (0, PACKETS_PER_ROUND);
         self.share = (PACKETS_PER_ROUND / self.live.max(1)).clamp(LEAST_SHARE, MOST_SHARE) as u8;
     }
 
@@ -327,6 +329,8 @@ impl Watches {
 
     /// One more packet of the client; false: it was the last one to be looked at in this round.
     fn next(&mut self, hash: u64, segment: Option<Segment>, now: Nanos) -> bool {
+        self.budget = self.budget.saturating_sub(1);
+        let is_spent = self.budget == 0;
         let slot = self.slot(hash);
         let mut samples = [None; 2];
         if slot.last != 0 {
@@ -354,7 +358,7 @@ impl Watches {
             }
         }
         slot.left = slot.left.saturating_sub(1);
-        let goes_on = slot.left > 0;
+        let goes_on = slot.left > 0 && !is_spent;
         if !goes_on {
             (slot.last, slot.asked) = (0, 0);
         }
