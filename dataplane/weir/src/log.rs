@@ -43,6 +43,7 @@ fn filter(wish: &str) -> Result<EnvFilter, Failure> {
         Some((target, level)) => !target.is_empty() && is_level(level),
         None => is_level(directive),
     });
+    let understood = understood && !wish.contains(char::is_whitespace);
     EnvFilter::try_new(wish).ok().filter(|_| understood).ok_or_else(|| wrong(wish))
 }
 
