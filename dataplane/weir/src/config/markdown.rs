@@ -75,6 +75,7 @@ fn value_of(key: &Key) -> String {
         Kind::Texts(of) => format!("array of {of}, like `{}`", key.example),
         Kind::Integer { .. } => format!("whole number, {range}"),
         Kind::IntegerOrTrue { .. } => format!("`true`, `false`, or a whole number, {range}"),
+        Kind::IntegerOrOff { .. } => format!("whole number, {range}, or `\"off\"`"),
         Kind::Ports => format!("port, {range}; a range like `\"8000-8010\"`; or an array of both"),
         Kind::Float { .. } => format!("number, {range}"),
         Kind::Boolean => "`true` or `false`".into(),

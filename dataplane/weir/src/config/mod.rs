@@ -32,8 +32,8 @@ pub use markdown::key_tables;
 pub use port_set::PortSet;
 pub use reload::Change;
 pub use types::{
-    Config, Eal, Encap, FlowTable, Health, HealthKind, MOST_ANNOUNCED, Metrics, Neighbor, Port, Protocol,
-    Select, Server, ServerState, Tunnel, Vip,
+    Config, Eal, Encap, FlowTable, Health, HealthKind, MOST_ANNOUNCED, Measure, Metrics, Neighbor, Port,
+    Protocol, Region, Select, Server, ServerState, Tunnel, Vip,
 };
 
 use diagnostic::Report;
@@ -82,9 +82,11 @@ fn read(report: &Report<'_>, text: &str) -> Config {
     let tunnel = sections::tunnel::tunnel(&top, &ports);
     let flow_table = sections::process::flow_table(&top);
     let vips = sections::vip::vips(&top, &ports, &tunnel);
+    let measure = sections::measure::measure(&top);
+    let region = sections::measure::region(&top);
     let metrics = sections::process::metrics(&top);
     top.finish();
-    Config { eal, ports: ports.list, neighbors, tunnel, flow_table, vips, metrics }
+    Config { eal, ports: ports.list, neighbors, tunnel, flow_table, vips, measure, region, metrics }
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> ConfigErrors {

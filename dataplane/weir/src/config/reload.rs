@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::types::{Config, Port};
-use super::values::show_list;
+use super::types::{Config, Measure, Port, Region};
+use super::values::{show_duration, show_list};
 
 /// Something that differs between two configurations and cannot change while running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl fmt::Display for Change {
 
 impl Config {
     /// Everything in which `new` differs from this configuration and that only a restart can change: the EAL,
-    /// the ports, the size of the flow tables, the address of the metrics. Empty: `new` can be taken.
+    /// the ports, the size of the flow tables, what is measured, the region, the address of the metrics. Empty: `new` can be taken.
     pub fn unreloadable_changes(&self, new: &Config) -> Vec<Change> {
         let mut changes = Changes::default();
         changes.note("[eal] args", show_list(&self.eal.args), show_list(&new.eal.args));
@@ -41,6 +41,7 @@ impl Config {
         }
         let entries = |c: &Config| c.flow_table.entries_per_lcore.to_string();
         changes.note("[flow_table] entries_per_lcore", entries(self), entries(new));
+        measuring(&mut changes, self, new);
         let listen = |c: &Config| c.metrics.listen.map_or("off".into(), |l| l.to_string());
         changes.note("[metrics] listen", listen(self), listen(new));
         changes.0
@@ -55,6 +56,28 @@ impl Changes {
         if old != new {
             self.0.push(Change { what: what.into(), old, new });
         }
+    }
+}
+
+fn measuring(changes: &mut Changes, old: &Config, new: &Config) {
+    // Without `..`: a new field has to be thought of here.
+    let values = |config: &Config| {
+        let Measure { flows, ring, acceptance, decay } = config.measure;
+        let Region { path, slots, period } = &config.region;
+        let flows = if flows == 0 { "off".into() } else { flows.to_string() };
+        let path = path.as_ref().map_or("none".into(), |path| path.display().to_string());
+        [
+            ("[measure] flows", flows),
+            ("[measure] ring", ring.to_string()),
+            ("[measure] acceptance", acceptance.to_string()),
+            ("[measure] decay", decay.to_string()),
+            ("[region] path", path),
+            ("[region] slots", slots.to_string()),
+            ("[region] period", show_duration(*period)),
+        ]
+    };
+    for ((what, old), (_, new)) in values(old).into_iter().zip(values(new)) {
+        changes.note(what, old, new);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dataplane::wire::Mac;
@@ -28,6 +29,10 @@ pub struct Config {
     pub flow_table: FlowTable,
     /// The VIPs in the order of the file.
     pub vips: Vec<Vip>,
+    /// What is measured of flows.
+    pub measure: Measure,
+    /// Where statistics are published for other processes.
+    pub region: Region,
     /// Where the metrics are served.
     pub metrics: Metrics,
 }
@@ -183,6 +188,30 @@ pub struct Server {
     pub weight: f64,
     /// Whether it takes flows.
     pub state: ServerState,
+}
+
+/// `[measure]`: what is measured of flows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measure {
+    /// At most one flow in so many is watched, a power of two; 0: none.
+    pub flows: u32,
+    /// Samples that one worker may have on their way.
+    pub ring: usize,
+    /// Share of the samples that reservoirs accept; above 0 and at most 1.
+    pub acceptance: f64,
+    /// Weight that a sample keeps each second in decayed statistics; above 0 and at most 1.
+    pub decay: f64,
+}
+
+/// `[region]`: statistics in shared memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The file; `None`: nothing is published.
+    pub path: Option<PathBuf>,
+    /// Frames that it keeps.
+    pub slots: u32,
+    /// Time between two frames; not zero.
+    pub period: Duration,
 }
 
 /// `[metrics]`: where the metrics are served.

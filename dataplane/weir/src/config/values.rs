@@ -413,6 +413,18 @@ pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, Wrong> {
     }
 }
 
+/// The path of a file that does not depend on where Weir is started.
+pub(super) fn file(text: &str) -> Result<String, Wrong> {
+    let help = "write a path like \"/run/weir/region\"";
+    if !text.starts_with('/') {
+        return wrong(format!("{text:?} does not start with a slash"), help);
+    }
+    if text.ends_with('/') || text.chars().any(char::is_control) {
+        return wrong(format!("{text:?} is not a file"), help);
+    }
+    Ok(text.into())
+}
+
 /// A list as messages show it: `[a, b]`.
 pub(super) fn show_list<T: std::fmt::Display>(list: &[T]) -> String {
     format!("[{}]", list.iter().map(T::to_string).collect::<Vec<_>>().join(", "))

@@ -77,6 +77,19 @@ impl TableReader<'_> {
         })
     }
 
+    /// A whole number within the schema's range, or `"off"` for zero.
+    pub(in super::super) fn integer_or_off<T: TryFrom<u64>>(&self, name: &'static str) -> Option<At<T>> {
+        self.value(name, |key, value| {
+            let Kind::IntegerOrOff { min, max } = key.kind else { return None };
+            match value.get_ref() {
+                DeValue::String(word) if word == "off" => {
+                    T::try_from(0).ok().map(|zero| At::new(zero, value.span()))
+                }
+                _ => self.whole(key, value, min..=max),
+            }
+        })
+    }
+
     fn whole<T: TryFrom<u64>>(
         &self,
         key: &Key,
@@ -201,6 +214,7 @@ impl TableReader<'_> {
             Kind::Texts(of) => format!("an array of strings ({of})"),
             Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Kind::IntegerOrTrue { min, max } => format!("true, false, or a whole number from {min} to {max}"),
+            Kind::IntegerOrOff { min, max } => format!("a whole number from {min} to {max}, or \"off\""),
             Kind::Float { min, max } => format!("a number from {min} to {max}"),
             Kind::Ports => "a port, a range like \"8000-8010\", or an array of both".into(),
             Kind::Boolean => "true or false".into(),

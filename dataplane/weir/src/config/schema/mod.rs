@@ -53,6 +53,13 @@ pub enum Kind {
         /// Largest allowed value.
         max: u64,
     },
+    /// A whole number, or `"off"` for none.
+    IntegerOrOff {
+        /// Smallest allowed value.
+        min: u64,
+        /// Largest allowed value.
+        max: u64,
+    },
     /// A number, with or without decimals.
     Float {
         /// Smallest allowed value.
@@ -132,7 +139,9 @@ impl Kind {
     /// The allowed values in words, if there are bounds.
     pub fn range(&self) -> Option<String> {
         match self {
-            Kind::Integer { min, max } | Kind::IntegerOrTrue { min, max } => Some(format!("{min} to {max}")),
+            Kind::Integer { min, max }
+            | Kind::IntegerOrTrue { min, max }
+            | Kind::IntegerOrOff { min, max } => Some(format!("{min} to {max}")),
             Kind::Ports => Some(format!("1 to {}", u16::MAX)),
             Kind::Float { min, max } => Some(format!("{min} to {max}")),
             Kind::Duration { min, max } => {

@@ -3,6 +3,7 @@
 //! A reader checks what its table says by itself, and against the parts that were read before it.
 
 pub(super) mod health;
+pub(super) mod measure;
 mod mss;
 pub(super) mod neighbor;
 mod overlap;

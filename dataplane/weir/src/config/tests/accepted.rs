@@ -85,6 +85,8 @@ fn the_smallest_file_gets_every_default() {
             servers: vec![server("198.51.100.11"), server("198.51.100.12")],
             health: None,
         }],
+        measure: Measure { flows: 64, ring: 16384, acceptance: 1.0, decay: 0.9 },
+        region: Region { path: None, slots: 4, period: Duration::from_millis(50) },
         metrics: Metrics { listen: Some("127.0.0.1:9400".parse().unwrap()) },
     };
     assert_eq!(load("configs/smallest.toml"), expected);
@@ -114,6 +116,8 @@ fn the_full_file_shows_the_defaults() {
     let (full, smallest) = (load("configs/full.toml"), load("configs/smallest.toml"));
     assert_eq!(full.flow_table, smallest.flow_table);
     assert_eq!(full.metrics, smallest.metrics);
+    assert_eq!(full.measure, smallest.measure);
+    assert_eq!((full.region.slots, full.region.period), (smallest.region.slots, smallest.region.period));
     assert_eq!(full.tunnel, smallest.tunnel);
     let (a, b) = (&full.ports[0], &smallest.ports[0]);
     assert_eq!((a.rx_ring, a.tx_ring, a.mtu, a.promiscuous), (b.rx_ring, b.tx_ring, b.mtu, b.promiscuous));
@@ -146,6 +150,12 @@ fn nat_translates_ports_and_keeps_the_vips_where_none_is_given() {
     assert_eq!(dns.protocol, Protocol::Udp);
     let ports: Vec<_> = dns.servers.iter().map(|s| s.port).collect();
     assert_eq!(ports, [Some(53), Some(5353)]);
+}
+
+#[test]
+fn measuring_is_off_by_the_word_and_by_zero() {
+    let flows = |value: &str| parse(&format!("{PORT}[measure]\nflows = {value}\n")).measure.flows;
+    assert_eq!([flows("0"), flows("\"off\""), flows("1"), flows("1024")], [0, 0, 1, 1024]);
 }
 
 const PORT: &str = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"192.0.2.2/24\", \"2001:db8::2/64\"]\n";
