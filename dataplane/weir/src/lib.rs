@@ -11,6 +11,7 @@ pub mod demo;
 pub mod error;
 pub mod health;
 pub mod log;
+pub mod measure;
 pub mod metrics;
 pub mod run;
 pub mod spec;

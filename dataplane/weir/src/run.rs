@@ -11,6 +11,7 @@ use std::{
 };
 
 use dataplane::{
+    pipeline,
     ports::dpdk::{DpdkQueue, Eal, EalConfig, Mempool, PoolConfig, Port, PortConfig, WorkerHandle},
     tables::{Tables, hash::HashKey},
     time::Clock,
@@ -25,6 +26,7 @@ use crate::{
     control::Control,
     error::{EXIT_CONFIG, Failure},
     health::Prober,
+    measure::{self, Findings},
     metrics::{self, Load, LoadMeter, Source, Status},
     survive::survive,
 };
@@ -58,6 +60,8 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     let clock = Clock::start();
     let macs = ports.iter().map(|port| Mac(port.mac())).collect();
     let flow_capacity = config.flow_table.entries_per_lcore;
+    let watched = pipeline::measure::Settings { one_in: config.measure.flows, ring: config.measure.ring };
+    let (measure, region) = (config.measure, config.region.clone());
     let listen = config.metrics.listen;
     let (mut control, readers) =
         Control::new(config, macs, cpus.workers.len(), clock.now()).map_err(|error| Failure {
@@ -65,7 +69,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
             remedy: "take VIPs or servers out of the configuration".into(),
             code: EXIT_CONFIG,
         })?;
-    let (workers, handles) = build_workers(queues, readers, flow_capacity, clock)?;
+    let (workers, handles) = build_workers(queues, readers, flow_capacity, watched, clock)?;
     control.attach(handles.clone());
     let prober = Prober::start().map_err(|error| {
         Failure::environment(
@@ -74,7 +78,11 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         )
     })?;
     control.check_health(prober);
-    let source = Arc::new(Source::new(handles.clone()));
+    let findings = Arc::new(Findings::default());
+    findings.follow(control.directory());
+    let parts = measure::Parts { workers: handles.clone(), measure, region, findings: Arc::clone(&findings) };
+    let policy = start_policy(parts, clock)?;
+    let source = Arc::new(Source::new(handles.clone(), findings));
     if let Some(listen) = listen {
         let address = metrics::serve(listen, Arc::clone(&source)).map_err(|error| {
             Failure::environment(
@@ -101,8 +109,24 @@ pub fn run(path: &Path) -> Result<(), Failure> {
             joined = Err(Failure::internal(panic));
         }
     }
+    policy.stop();
     report_law(&source);
     outcome.and(joined)
+}
+
+/// Starts the thread that takes the workers' samples and publishes statistics.
+fn start_policy(parts: measure::Parts, clock: Clock) -> Result<measure::Thread, Failure> {
+    let observer = measure::Observer::new(&parts, clock.now()).map_err(|error| {
+        let path = parts.region.path.as_deref().unwrap_or(Path::new("")).display();
+        Failure::environment(format!("[region] path {path}: {error}"), error.remedy())
+    })?;
+    let rings = parts.workers.iter().filter_map(Handle::take_samples).collect();
+    measure::start(observer, parts, rings, clock).map_err(|error| {
+        Failure::environment(
+            format!("cannot start the thread of the policies: {error}"),
+            "raise the limit on threads",
+        )
+    })
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {
@@ -281,20 +305,14 @@ fn build_workers(
     queues: Vec<Vec<DpdkQueue>>,
     readers: Vec<Reader<Tables>>,
     flow_capacity: u32,
+    measure: pipeline::measure::Settings,
     clock: Clock,
 ) -> Result<(Workers, Vec<Handle>), Failure> {
     let (mut workers, mut handles) = (Vec::new(), Vec::new());
     for (at, (queues, tables)) in queues.into_iter().zip(readers).enumerate() {
         let lcore = LcoreId(at as u16);
-        let parts = Parts {
-            lcore,
-            queues,
-            tables,
-            flow_capacity,
-            hash_key: HashKey::default(),
-            measure: dataplane::pipeline::measure::Settings::OFF,
-            clock,
-        };
+        let parts =
+            Parts { lcore, queues, tables, flow_capacity, hash_key: HashKey::default(), measure, clock };
         let (worker, handle) = Worker::new(parts).map_err(|error| {
             Failure::environment(
                 format!("no memory for a flow table of {flow_capacity} entries: {error}"),
@@ -345,12 +363,13 @@ fn control_loop(
     loop {
         let asked_to_reload = signals.reload.swap(false, Ordering::Relaxed);
         let report = asked_to_reload || rounds.is_multiple_of(STATUS_ROUNDS);
-        let round = survive(&source.control_panics, || {
+        let round = survive("control", &source.control_panics, || {
             let now = clock.now();
             control.tick(now);
             if asked_to_reload {
                 reload(control, &path, source, now);
             }
+            source.findings.follow(control.directory());
             if report {
                 control.links(ports.iter().map(|port| port.link().up));
                 source.set_status(status(control, ports, meter.measure(&source.workers)));
@@ -404,7 +423,7 @@ fn status(control: &Control, ports: &[Port], load: Vec<Load>) -> Status {
     let names = config.iter().map(|port| port.name.clone());
     let names = names.chain(config.iter().filter_map(config::Port::exception_name));
     Status {
-        directory: control.directory().clone(),
+        directory: Arc::clone(control.directory()),
         generation: control.tables().generation.0,
         ports: names.zip(ports).map(|(name, port)| (name, port.link().up, port.stats())).collect(),
         unreachable_vips: control.unreachable_vips().map(String::from).collect(),
@@ -436,7 +455,7 @@ mod tests {
         let clock = Clock::start();
         let (mut control, _readers) = Control::new(config, vec![Mac([2; 6])], 1, clock.now()).unwrap();
         let signals = Signals { stop: Arc::default(), reload: Arc::default() };
-        let source = Source::new(Vec::new());
+        let source = Source::new(Vec::new(), Arc::default());
         let mut end = |ended| {
             let (file, ended) = (Path::new("test.toml"), AtomicBool::new(ended));
             control_loop(&mut control, file, &[], &source, &signals, &ended, clock)

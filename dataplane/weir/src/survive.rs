@@ -1,16 +1,16 @@
-//! Panics of the control thread that do not end it.
+//! Panics of a thread that do not end it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Does a piece of the control thread's work. A panic in it is counted and logged, and `None` comes back: packets go
+/// Does a piece of the work of the thread called `thread`. A panic in it is counted and logged, and `None` comes back: packets go
 /// on meanwhile, and the next round may do better.
 ///
 /// What the work was changing may be half changed. Generations are not among that: they are built whole before they
 /// are published.
-pub fn survive<T>(panics: &AtomicU64, work: impl FnOnce() -> T) -> Option<T> {
+pub fn survive<T>(thread: &str, panics: &AtomicU64, work: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => Some(done),
         Err(panic) => {
@@ -18,7 +18,7 @@ pub fn survive<T>(panics: &AtomicU64, work: impl FnOnce() -> T) -> Option<T> {
             let text =
                 text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
             panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!("the control thread goes on after a panic, please report it: {text}");
+            tracing::error!("the {thread} thread goes on after a panic, please report it: {text}");
             None
         }
     }
@@ -33,7 +33,7 @@ mod tests {
         let panics = AtomicU64::new(0);
         let rounds: Vec<Option<u32>> = (0..5)
             .map(|round| {
-                survive(&panics, || {
+                survive("test", &panics, || {
                     assert!(round % 2 == 0, "round {round}");
                     round
                 })

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use dataplane::{
@@ -15,11 +16,15 @@ use dataplane::{
     wire::Mac,
     worker::{Parts, Worker},
 };
-use ipc::id::LcoreId;
+use ipc::{
+    id::{LcoreId, ServerId, VipId},
+    sample::{Kind, Sample},
+};
 use weir::{
     config::Config,
     control::Control,
     error::{EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_INTERNAL},
+    measure::Findings,
     metrics::{self, Source, Status},
 };
 
@@ -66,10 +71,13 @@ fn scrape() -> String {
         clock,
     })
     .unwrap();
-    let source = Source::new(vec![handle]);
+    let findings = Arc::new(Findings::default());
+    let sample = |kind| Sample { t: 1, value: 1000, vip: VipId(0), server: ServerId(0), kind };
+    findings.take(&[sample(Kind::FlowCompletion), sample(Kind::Handshake)]);
+    let source = Source::new(vec![handle], findings);
     source.set_status(Status {
         load: Vec::new(),
-        directory: control.directory().clone(),
+        directory: Arc::clone(control.directory()),
         generation: 1,
         ports: vec![("lan".into(), true, PortStats::default())],
         unreachable_vips: Vec::new(),

@@ -8,6 +8,7 @@ use dataplane::{
 };
 use ipc::id::{ServerId, VipId};
 
+use super::totals::Totals;
 use crate::{
     config::{Config, Server, Vip},
     spec,
@@ -25,8 +26,8 @@ pub struct VipLabel {
     pub name: String,
     /// Whether the configuration still has it; a removed one may have flows left.
     pub configured: bool,
-    /// Packets and bytes that servers which are gone had counted for it, over all lcores.
-    pub departed: [u64; 2],
+    /// What servers which are gone had counted for it, over all lcores.
+    pub departed: Totals,
 }
 
 /// A server's name and what it is set to.
@@ -34,30 +35,46 @@ pub struct VipLabel {
 pub struct ServerLabel {
     /// Its identifier.
     pub id: ServerId,
+    /// Its VIP.
+    pub vip_id: VipId,
     /// The name of its VIP.
     pub vip: String,
     /// Its address, with its port under NAT.
     pub name: String,
     /// Its weight in force; zero when it takes no new flows.
     pub weight: f64,
+    /// Its weight in the configuration; zero when that no longer has it.
+    pub configured_weight: f64,
     /// Its state in force.
     pub state: ServerState,
     /// Whether the configuration still has it; a removed one may have flows left.
     pub configured: bool,
-    /// Packets, bytes and flows that its slot had counted, over all lcores, before the slot was its own.
-    pub base: [u64; 3],
+    /// What its slot had counted, over all lcores, before the slot was its own.
+    pub base: Totals,
+    /// The generation since which the slot is its own: another one means that the slot means another server.
+    pub born: u64,
 }
 
 /// All VIPs and servers that workers may know.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
+    /// The generation that it is of.
+    pub generation: u64,
     /// By name of the configuration, removed ones last.
     pub vips: Vec<VipLabel>,
-    /// By VIP and in the order of the configuration, removed ones last.
+    /// In the order of their VIPs, those of a VIP together.
     pub servers: Vec<ServerLabel>,
     names: HashMap<Service, String>,
-    departed: HashMap<Service, [u64; 2]>,
-    bases: HashMap<ServerId, (ServerKey, [u64; 3])>,
+    departed: HashMap<Service, Totals>,
+    slots: HashMap<ServerId, Slot>,
+}
+
+/// What a server slot has been since it got its meaning.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Slot {
+    key: ServerKey,
+    born: u64,
+    base: Totals,
 }
 
 impl Directory {
@@ -75,11 +92,9 @@ impl Directory {
             }
         }
         let keys: HashMap<ServerId, ServerKey> = builder.servers().map(|(id, &key)| (id, key)).collect();
-        for (id, (key, base)) in self.bases.extract_if(|id, (key, _)| keys.get(id) != Some(key)) {
-            let counted = counted(id, workers);
-            let departed = self.departed.entry(key.service).or_default();
-            departed[0] += counted[0].saturating_sub(base[0]);
-            departed[1] += counted[1].saturating_sub(base[1]);
+        for (id, slot) in self.slots.extract_if(|id, slot| keys.get(id) != Some(&slot.key)) {
+            let departed = self.departed.entry(slot.key.service).or_default();
+            *departed = departed.plus(Totals::of(id, workers).since(slot.base));
         }
         self.departed.retain(|service, _| known.contains_key(service));
 
@@ -96,11 +111,14 @@ impl Directory {
             })
             .collect();
 
+        self.generation = tables.generation.0;
         for (&id, &key) in &keys {
-            self.bases.entry(id).or_insert_with(|| (key, counted(id, workers)));
+            let born = self.generation;
+            self.slots.entry(id).or_insert_with(|| Slot { key, born, base: Totals::of(id, workers) });
         }
+        let vip_id = |key: &ServerKey| known.get(&key.service).copied().unwrap_or(VipId(u32::MAX));
         let mut ids: Vec<_> = keys.iter().collect();
-        ids.sort_by_key(|(id, key)| (place(&key.service), **id));
+        ids.sort_by_key(|(id, key)| (place(&key.service), vip_id(key), **id));
         self.servers = ids
             .into_iter()
             .map(|(&id, key)| {
@@ -108,29 +126,25 @@ impl Directory {
                 let state = tables.server(id).map_or(ServerState::Draining, |server| server.state);
                 let weight =
                     wanted.filter(|_| state == ServerState::Active).map_or(0.0, |server| server.weight);
+                let slot = self.slots.get(&id);
                 ServerLabel {
                     id,
+                    vip_id: vip_id(key),
                     vip: self.names.get(&key.service).cloned().unwrap_or_default(),
                     name: key.port.map_or_else(
                         || key.address.to_string(),
                         |port| std::net::SocketAddr::new(key.address, port).to_string(),
                     ),
                     weight,
+                    configured_weight: wanted.map_or(0.0, |server| server.weight),
                     state,
                     configured: wanted.is_some(),
-                    base: self.bases.get(&id).map_or([0; 3], |(_, base)| *base),
+                    base: slot.map(|slot| slot.base).unwrap_or_default(),
+                    born: slot.map_or(0, |slot| slot.born),
                 }
             })
             .collect();
     }
-}
-
-/// What the slot has counted up to now, over all lcores.
-fn counted(id: ServerId, workers: &[Handle]) -> [u64; 3] {
-    workers.iter().fold([0; 3], |sum, worker| {
-        let server = worker.counters.server(id);
-        [sum[0] + server.packets.get(), sum[1] + server.bytes.get(), sum[2] + server.created.get()]
-    })
 }
 
 /// The server that `key` means among those of its VIP.

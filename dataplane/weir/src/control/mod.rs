@@ -6,8 +6,12 @@
 mod announce;
 mod directory;
 mod neighbors;
+mod totals;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use dataplane::{
     pipeline::{Notice, counters::Counters},
@@ -27,8 +31,11 @@ use ipc::{
     snapshot::{self, Publisher, Reader},
 };
 
-pub use self::directory::{Directory, ServerLabel, VipLabel};
 use self::{announce::Announcer, neighbors::NeighborCache};
+pub use self::{
+    directory::{Directory, ServerLabel, VipLabel},
+    totals::{Totals, live_flows},
+};
 use crate::{
     config::Config,
     health::{Board, Counts, HealthStatus, Prober},
@@ -56,7 +63,7 @@ pub struct Control {
     announcer: Announcer,
     publisher: Publisher<Tables>,
     workers: Vec<Handle>,
-    directory: Directory,
+    directory: Arc<Directory>,
     health: Board,
     prober: Option<Prober>,
     released: Nanos,
@@ -97,7 +104,7 @@ impl Control {
             announcer,
             publisher,
             workers: Vec::new(),
-            directory,
+            directory: Arc::new(directory),
             health,
             prober: None,
             released: now,
@@ -156,7 +163,7 @@ impl Control {
         if let Some(prober) = &self.prober {
             prober.set_checks(self.health.checks());
         }
-        self.directory.update(&self.config, &self.builder, &tables, &self.workers);
+        Arc::make_mut(&mut self.directory).update(&self.config, &self.builder, &tables, &self.workers);
         self.publisher.publish(Box::new(tables));
         configure_neighbors(&mut self.neighbors, &self.config, &self.spec, &self.routes, now);
         self.announcer.configure(&self.config);
@@ -181,7 +188,7 @@ impl Control {
     }
 
     /// Names of VIPs and servers for people and metrics, with their state in this generation.
-    pub const fn directory(&self) -> &Directory {
+    pub const fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
@@ -287,7 +294,12 @@ impl Control {
     fn publish(&mut self) {
         match self.builder.build(&self.spec, &self.neighbors.table()) {
             Ok(tables) => {
-                self.directory.update(&self.config, &self.builder, &tables, &self.workers);
+                Arc::make_mut(&mut self.directory).update(
+                    &self.config,
+                    &self.builder,
+                    &tables,
+                    &self.workers,
+                );
                 self.publisher.publish(Box::new(tables));
             }
             Err(error) => tracing::error!(%error, "the tables stay as they are"),

@@ -1,17 +1,22 @@
 //! The metrics, each declared once with its help.
 
-use std::sync::atomic::Ordering;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use dataplane::pipeline::{
     DropReason,
-    counters::{Ledger, ServerCounters},
+    counters::{Counter, Ledger, burst_bucket_bound},
 };
 use prometheus::{
-    Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::{Collector, Desc},
+    proto,
 };
 
 use super::{Source, Status};
-use crate::health::{Outcome, Transition};
+use crate::{
+    control::{ServerLabel, Totals, live_flows},
+    health::{Outcome, Transition},
+};
 
 /// A scrape under construction.
 struct Page(Registry);
@@ -29,11 +34,68 @@ impl Page {
         self.add(GaugeVec::new(Opts::new(name, help), labels))
     }
 
+    /// A family of histograms that were counted elsewhere.
+    fn histograms(&self, name: &str, help: &str, series: Vec<proto::Metric>) {
+        let Ok(desc) = Desc::new(name.into(), help.into(), Vec::new(), HashMap::new()) else { return };
+        let mut family = proto::MetricFamily::default();
+        family.set_name(name.into());
+        family.set_help(help.into());
+        family.set_field_type(proto::MetricType::HISTOGRAM);
+        family.set_metric(series);
+        // It can only fail for a name that is taken, which the tests would show.
+        let _ = self.0.register(Box::new(Counted { desc, family }));
+    }
+
     fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> Option<C> {
         let collector = collector.ok()?;
         self.0.register(Box::new(collector.clone())).ok()?;
         Some(collector)
     }
+}
+
+/// A family that is complete when it is registered.
+struct Counted {
+    desc: Desc,
+    family: proto::MetricFamily,
+}
+
+impl Collector for Counted {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        vec![self.family.clone()]
+    }
+}
+
+/// A histogram of these cumulative buckets.
+fn series_of(
+    labels: &[(&str, &str)],
+    cumulative: impl IntoIterator<Item = (f64, u64)>,
+    count: u64,
+    sum: f64,
+) -> proto::Metric {
+    let buckets = cumulative.into_iter().map(|(bound, below)| {
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(count);
+    histogram.set_sample_sum(sum);
+    let labels = labels.iter().map(|&(name, value)| {
+        let mut label = proto::LabelPair::default();
+        label.set_name(name.into());
+        label.set_value(value.into());
+        label
+    });
+    let mut metric = proto::Metric::default();
+    metric.set_label(labels.collect());
+    metric.set_histogram(histogram);
+    metric
 }
 
 fn count(family: Option<&IntCounterVec>, labels: &[&str], value: u64) {
@@ -61,6 +123,7 @@ pub fn render(source: &Source) -> String {
     packets(&page, source, &status);
     vips(&page, source, &status);
     servers(&page, source, &status);
+    latencies(&page, source, &status);
     health(&page, &status);
     lcores(&page, source, &status);
     process(&page, source, &status);
@@ -126,21 +189,18 @@ fn vips(page: &Page, source: &Source, status: &Status) {
     let bytes = page.counters("weir_vip_bytes_total", "Bytes of frames forwarded to servers.", &["vip"]);
     let flows = page.gauges("weir_vip_flows", "Live flows.", &["vip"]);
     for vip in &status.directory.vips {
-        let servers = || status.directory.servers.iter().filter(|server| server.vip == vip.name);
-        let sum = |read: fn(&ServerCounters) -> u64, base: usize| -> u64 {
-            let counted =
-                servers().map(|server| server_sum(source, server.id, read).saturating_sub(server.base[base]));
-            vip.departed[base] + counted.sum::<u64>()
-        };
-        count(packets.as_ref(), &[&vip.name], sum(|server| server.packets.get(), 0));
-        count(bytes.as_ref(), &[&vip.name], sum(|server| server.bytes.get(), 1));
-        let live = servers().map(|server| server_sum(source, server.id, |server| server.flows.get())).sum();
+        let servers = || status.directory.servers.iter().filter(|server| server.vip_id == vip.id);
+        let totals = servers().fold(vip.departed, |sum, server| sum.plus(totals(source, server)));
+        count(packets.as_ref(), &[&vip.name], totals.packets);
+        count(bytes.as_ref(), &[&vip.name], totals.bytes);
+        let live = servers().map(|server| live_flows(server.id, &source.workers)).sum();
         set(flows.as_ref(), &[&vip.name], live);
     }
 }
 
-fn server_sum(source: &Source, id: ipc::id::ServerId, read: fn(&ServerCounters) -> u64) -> u64 {
-    source.workers.iter().fold(0, |sum, worker| sum.wrapping_add(read(worker.counters.server(id))))
+/// What a server has counted since its slot is its own.
+fn totals(source: &Source, server: &ServerLabel) -> Totals {
+    Totals::of(server.id, &source.workers).since(server.base)
 }
 
 fn servers(page: &Page, source: &Source, status: &Status) {
@@ -148,20 +208,60 @@ fn servers(page: &Page, source: &Source, status: &Status) {
     let packets = page.counters("weir_server_packets_total", "Packets forwarded to this server.", &labels);
     let bytes = page.counters("weir_server_bytes_total", "Bytes of frames before encapsulation.", &labels);
     let created = page.counters("weir_server_flows_total", "Flows that were given to this server.", &labels);
+    let finished =
+        page.counters("weir_server_finished_total", "Flows that ended, by how.", &["vip", "server", "how"]);
+    let repeated = page.counters(
+        "weir_server_syn_retransmits_total",
+        "SYNs that came again before the client went on.",
+        &labels,
+    );
     let flows = page.gauges("weir_server_flows", "Live flows.", &labels);
     let weight = page.ratios("weir_server_weight", "Weight in force for new flows.", &labels);
     let up = page.gauges("weir_server_up", "Whether the server is not down.", &labels);
     for server in &status.directory.servers {
         let labels = [server.vip.as_str(), server.name.as_str()];
-        let since = |value: u64, base: usize| value.saturating_sub(server.base[base]);
-        count(packets.as_ref(), &labels, since(server_sum(source, server.id, |s| s.packets.get()), 0));
-        count(bytes.as_ref(), &labels, since(server_sum(source, server.id, |s| s.bytes.get()), 1));
-        count(created.as_ref(), &labels, since(server_sum(source, server.id, |s| s.created.get()), 2));
-        set(flows.as_ref(), &labels, server_sum(source, server.id, |s| s.flows.get()));
+        let totals = totals(source, server);
+        count(packets.as_ref(), &labels, totals.packets);
+        count(bytes.as_ref(), &labels, totals.bytes);
+        count(created.as_ref(), &labels, totals.created);
+        for (how, number) in [
+            ("fin", totals.finished_fin),
+            ("rst", totals.finished_rst),
+            ("timeout", totals.timed_out),
+            ("evicted", totals.evicted),
+        ] {
+            count(finished.as_ref(), &[labels[0], labels[1], how], number);
+        }
+        count(repeated.as_ref(), &labels, totals.syn_retransmits);
+        set(flows.as_ref(), &labels, live_flows(server.id, &source.workers));
         ratio(weight.as_ref(), &labels, server.weight);
         let is_up = server.state != dataplane::tables::server::ServerState::Down;
         set(up.as_ref(), &labels, u64::from(is_up));
     }
+}
+
+/// How long watched flows take, by server; servers without watched flows are left out.
+fn latencies(page: &Page, source: &Source, status: &Status) {
+    let (mut durations, mut handshakes) = (Vec::new(), Vec::new());
+    for server in &status.directory.servers {
+        let Some(latencies) = source.findings.latencies(server.id) else { continue };
+        let labels = [("vip", server.vip.as_str()), ("server", server.name.as_str())];
+        for (series, histogram) in
+            [(&mut durations, &latencies.duration), (&mut handshakes, &latencies.handshake)]
+        {
+            series.push(series_of(&labels, histogram.cumulative(), histogram.count(), histogram.sum()));
+        }
+    }
+    page.histograms(
+        "weir_flow_duration_seconds",
+        "From the first packet of a watched flow to its FIN or RST.",
+        durations,
+    );
+    page.histograms(
+        "weir_handshake_seconds",
+        "From the SYN of a watched flow to the client's first ACK.",
+        handshakes,
+    );
 }
 
 fn health(page: &Page, status: &Status) {
@@ -227,6 +327,11 @@ fn lcores(page: &Page, source: &Source, status: &Status) {
         "Time-stamp cycles per packet in turns that had packets, lately.",
         &labels,
     );
+    let pushed =
+        page.counters("weir_samples_pushed_total", "Samples handed over to the policy thread.", &labels);
+    let lost = page.counters("weir_samples_lost_total", "Samples that found the ring full.", &labels);
+    let watched = page.gauges("weir_watched_flows", "Flows that are watched now.", &labels);
+    let mut bursts = Vec::new();
     for worker in &source.workers {
         let lcore = worker.lcore.0.to_string();
         let (labels, counters) = ([lcore.as_str()], &worker.counters.lcore);
@@ -243,10 +348,35 @@ fn lcores(page: &Page, source: &Source, status: &Status) {
             count(fragments.as_ref(), &[kind, labels[0]], counter.get());
         }
         count(violations.as_ref(), &labels, counters.pcc_violations.get());
+        count(pushed.as_ref(), &labels, counters.samples_pushed.get());
+        count(lost.as_ref(), &labels, counters.samples_lost.get());
+        set(watched.as_ref(), &labels, counters.watched.get());
+        bursts.push(burst_series(&lcore, worker.counters.bursts()));
         let load = status.load.get(usize::from(worker.lcore.0)).copied().unwrap_or_default();
         ratio(busy.as_ref(), &labels, load.busy_ratio);
         ratio(cycles.as_ref(), &labels, load.cycles_per_packet);
     }
+    page.histograms(
+        "weir_burst_seconds",
+        "How long the turn took that a packet came in, by packets.",
+        bursts,
+    );
+}
+
+/// A worker's histogram of turns. Only the buckets are counted: the sum is told by their middles.
+fn burst_series(lcore: &str, bursts: &[Counter]) -> proto::Metric {
+    let (mut below, mut sum, mut lower) = (0, 0.0, 0.0);
+    let mut buckets = Vec::with_capacity(bursts.len());
+    for (bucket, counter) in bursts.iter().enumerate() {
+        let (packets, upper) = (counter.get(), burst_bucket_bound(bucket));
+        below += packets;
+        sum += packets as f64 * if upper.is_finite() { f64::midpoint(lower, upper) } else { lower };
+        lower = upper;
+        if upper.is_finite() {
+            buckets.push((upper, below));
+        }
+    }
+    series_of(&[("lcore", lcore)], buckets, below, sum)
 }
 
 fn process(page: &Page, source: &Source, status: &Status) {
@@ -259,6 +389,23 @@ fn process(page: &Page, source: &Source, status: &Status) {
     let panics =
         page.counters("weir_control_panics_total", "Panics that the control thread went on after.", &[]);
     count(panics.as_ref(), &[], source.control_panics.load(Ordering::Relaxed));
+    let frames = page.counters(
+        "weir_region_frames_total",
+        "Frames of the region, by direction and what became of them.",
+        &["channel", "result"],
+    );
+    let findings = &source.findings;
+    for (channel, result, counter) in [
+        ("statistics", "published", &findings.frames_published),
+        ("statistics", "failed", &findings.frames_failed),
+        ("weights", "read", &findings.weights_read),
+        ("weights", "refused", &findings.weights_refused),
+    ] {
+        count(frames.as_ref(), &[channel, result], counter.load(Ordering::Relaxed));
+    }
+    let restarts =
+        page.counters("weir_policy_restarts_total", "New starts of the policy thread after a panic.", &[]);
+    count(restarts.as_ref(), &[], findings.restarts.load(Ordering::Relaxed));
     let build = page.gauges("weir_build_info", "Always 1; the version is in the label.", &["version"]);
     set(build.as_ref(), &[env!("CARGO_PKG_VERSION")], 1);
 }

@@ -15,13 +15,13 @@ pub use self::{
     families::{render, whole_ledger},
     server::serve,
 };
-use crate::{control::Directory, health::HealthStatus};
+use crate::{control::Directory, health::HealthStatus, measure::Findings};
 
 /// What the control thread tells the metrics about things that workers do not count.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     /// Names of VIPs and servers.
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
     /// The generation in force.
     pub generation: u64,
     /// Ports: name, whether the link is up, and what the device counted.
@@ -75,6 +75,8 @@ impl LoadMeter {
 pub struct Source {
     /// The workers' counters.
     pub workers: Vec<Handle>,
+    /// What the policy thread has found out.
+    pub findings: Arc<Findings>,
     status: RwLock<Arc<Status>>,
     /// Reloads that took effect.
     pub reloads: AtomicU64,
@@ -87,10 +89,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// Metrics of these workers.
-    pub fn new(workers: Vec<Handle>) -> Self {
+    /// Metrics of these workers, and of the thread that has these findings.
+    pub fn new(workers: Vec<Handle>, findings: Arc<Findings>) -> Self {
         Self {
             workers,
+            findings,
             status: RwLock::default(),
             reloads: AtomicU64::new(0),
             refused_reloads: AtomicU64::new(0),
