@@ -22,6 +22,31 @@ pub enum Command {
         after_help = "Examples:\n  weir-bench cycles\n  weir-bench cycles --flows 1M --encap gre4 --rounds 21 --json run.json\n  weir-bench cycles --markdown docs/results/performance.md"
     )]
     Cycles(CyclesArgs),
+    /// How long packets wait while a new generation is taken over.
+    #[command(
+        after_help = "Examples:\n  weir-bench reload\n  weir-bench reload --vips 1 --servers 1000 --rounds 100"
+    )]
+    Reload(ReloadArgs),
+}
+
+/// What is reloaded, and how often.
+#[derive(Clone, Debug, Args)]
+pub struct ReloadArgs {
+    /// VIPs
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub vips: u16,
+    /// Servers of each VIP
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub servers: u16,
+    /// Established flows
+    #[arg(long, default_value = "16k")]
+    pub flows: FlowCount,
+    /// How many generations are taken over
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Use 4 KiB pages; the numbers are then not comparable with others
+    #[arg(long)]
+    pub no_huge: bool,
 }
 
 /// What to measure, how long, and where to write it.

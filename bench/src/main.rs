@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cli -> cycles -> { rows: testpmd, forwarder, floor, worker } -> timing -> report
+//!     -> reload -> balancer
 //! ```
 //!
 //! The throughput of one binary moves by up to a factor of two between minutes on a shared machine.
@@ -16,6 +17,7 @@ mod error;
 mod generator;
 mod hugepages;
 mod machine;
+mod reload;
 mod report;
 mod testpmd;
 mod timing;
@@ -28,8 +30,11 @@ use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Command::Cycles(args) = cli.command.unwrap_or(Command::Cycles(cli.cycles));
-    match cycles::run(&args) {
+    let result = match cli.command.unwrap_or(Command::Cycles(cli.cycles)) {
+        Command::Cycles(args) => cycles::run(&args),
+        Command::Reload(args) => reload::run(&args),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

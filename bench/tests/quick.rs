@@ -93,6 +93,15 @@ fn quick_run_has_every_row_with_plausible_fields() {
 }
 
 #[test]
+fn generations_are_taken_over_without_losing_a_packet() {
+    let args = ["reload", "--no-huge", "--vips", "10", "--servers", "10", "--flows", "1k", "--rounds", "3"];
+    let output = Command::new(env!("CARGO_BIN_EXE_weir-bench")).args(args).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("usual") && text.contains("(3 turns)"), "{text}");
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_what_to_write() {
     for (args, remedy) in [
         (["--flows", "1G"], "16k or 1M"),

@@ -73,7 +73,7 @@ pub fn run(args: &CyclesArgs) -> Result<(), Error> {
 }
 
 /// The CPU to measure on and one for everything else, the same if there is only one.
-fn choose_cpus(wanted: Option<usize>) -> Result<(usize, usize), Error> {
+pub fn choose_cpus(wanted: Option<usize>) -> Result<(usize, usize), Error> {
     let allowed = allowed_cpus();
     let cpu = wanted.or_else(|| allowed.last().copied()).unwrap_or(0);
     if !allowed.contains(&cpu) {

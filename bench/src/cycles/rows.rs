@@ -97,6 +97,15 @@ impl Row {
         Ok(())
     }
 
+    /// Within how many seconds 99 of 100 packets were through the worker; `None`: the row is none.
+    pub fn p99_seconds(&self) -> Option<f64> {
+        match &self.work {
+            Work::Balancer(balancer) => Some(balancer.p99_seconds()),
+            Work::Watched(balancer) => Some(balancer.p99_seconds()),
+            _ => None,
+        }
+    }
+
     /// Whether the row has done what it says.
     pub fn check(&self) -> Result<(), Error> {
         match &self.work {
@@ -151,7 +160,7 @@ pub fn all(eal: &Eal, args: &CyclesArgs, testpmd: Option<Testpmd>) -> Result<Vec
 }
 
 /// A `net_null` port with as many queues: it receives frames of 64 bytes out of nothing and frees what it transmits.
-fn open_queues(eal: &Eal, queues: usize) -> Result<Vec<DpdkQueue>, Error> {
+pub fn open_queues(eal: &Eal, queues: usize) -> Result<Vec<DpdkQueue>, Error> {
     let pool = Mempool::new(eal, &PoolConfig::default())?;
     let queues = u16::try_from(queues).expect("fewer rows than 2^16");
     let config = PortConfig { queues, ..PortConfig::new("net_null0,size=64") };

@@ -59,6 +59,8 @@ pub struct RowReport {
     pub budget_cycles: Option<f64>,
     pub budget_mpps: Option<f64>,
     pub noisy_slices: usize,
+    /// Within how many seconds 99 of 100 packets were through the worker, rounded up to a power of two times 256 ns.
+    pub p99_seconds: Option<f64>,
     pub slices: Vec<Slice>,
     /// Cycles a packet by stage, the middle of all slices; empty where nobody watched.
     pub stages: Vec<(&'static str, f64)>,
@@ -118,6 +120,7 @@ impl RowReport {
                 Budget::Cycles(_) => None,
             }),
             noisy_slices: row.slices.iter().filter(noisy).count(),
+            p99_seconds: row.p99_seconds(),
             slices: row.slices.clone(),
             stages: Stage::ALL
                 .iter()

@@ -22,7 +22,8 @@ pub fn markdown(report: &Report) -> String {
          Written by `{}`; every number on this page was measured in that one run.\n\n\
          {}\n\
          Numbers are TSC cycles a packet, min / median / max over {} slices. *Over the floor*: less than what \
-         the same round's slice of the floor took. *To budget*: the median less the budget of the design.\n\n\
+         the same round's slice of the floor took. *To budget*: the median less the budget of the design. *p99*: within how many µs 99 of 100 packets were through \
+         the worker, from receiving their burst to transmitting it, rounded up to 256 ns times a power of two.\n\n\
          {}\n\
          ## By stage\n\n\
          {}\n\
@@ -76,6 +77,7 @@ fn table(report: &Report) -> Table {
             budget,
             to_budget,
             format!("{:.1} / {:.1}", row.mpps.median, row.mpps.max),
+            row.p99_seconds.map(|seconds| format!("{:.1}", seconds * 1e6)).unwrap_or_default(),
             format!("{}", row.noisy_slices),
         ]
     };
@@ -90,6 +92,7 @@ fn table(report: &Report) -> Table {
             "budget",
             "to budget",
             "Mpps median / best",
+            "p99 µs",
             "noisy",
         ],
         rows: report.rows.iter().filter(|row| row.stages.is_empty()).map(row).collect(),
