@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{decap::DecapArgs, demo::DemoArgs};
+use crate::{decap::DecapArgs, demo::DemoArgs, status::StatusArgs};
 
 /// A layer-4 load balancer on DPDK.
 #[derive(Debug, Parser)]
@@ -48,6 +48,8 @@ pub enum Command {
         #[arg(long, short)]
         config: PathBuf,
     },
+    /// What a running instance publishes.
+    Status(StatusArgs),
     /// Watch it work: clients, unequal servers and the balancer in one process; no NIC, no root, no hugepages.
     Demo(DemoArgs),
     /// Take tunnelled packets off and hand them to the kernel, on a server without tunnel devices.

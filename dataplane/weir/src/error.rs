@@ -14,6 +14,9 @@ pub const EXIT_ENVIRONMENT: u8 = 3;
 /// Something that must not happen did: a worker or the control thread ended.
 pub const EXIT_INTERNAL: u8 = 4;
 
+/// No running instance publishes where `weir status` looks.
+pub const EXIT_NOT_RUNNING: u8 = 5;
+
 /// Why a command ends, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

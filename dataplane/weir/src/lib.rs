@@ -15,4 +15,5 @@ pub mod measure;
 pub mod metrics;
 pub mod run;
 pub mod spec;
+pub mod status;
 mod survive;

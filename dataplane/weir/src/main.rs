@@ -7,7 +7,7 @@ use weir::{
     cli::{Cli, Command},
     config, decap, demo,
     error::{EXIT_CONFIG, Failure},
-    log, run,
+    log, run, status,
 };
 
 fn main() -> ExitCode {
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
             print(&checked.text);
             ExitCode::from(if checked.usable { 0 } else { EXIT_CONFIG })
         }
+        Command::Status(args) => finish(status::run(&args)),
         Command::Demo(args) => finish(demo::run(&args)),
         Command::Decap(args) => {
             finish(decap::run(args).map_err(|error| Failure::environment(&error, error.remedy())))

@@ -6,6 +6,8 @@ use std::{
     process::{Command, Output},
 };
 
+use ipc::region::{Region, Shape};
+
 fn weir(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_weir")).args(args).output().unwrap()
 }
@@ -45,6 +47,46 @@ fn wrong_log_level_is_refused_with_a_remedy() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_cause_and_remedy(&text(&output.stderr), "\"inof\"", "info,dpdk=debug");
+}
+
+#[test]
+fn status_says_why_there_is_none_and_its_exit_code_tells_the_cases_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("region");
+    let status = || {
+        let output = weir(&["status", "--json", "--region", path.to_str().unwrap()]);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = status();
+    assert_eq!(code, Some(5), "{said}");
+    assert_cause_and_remedy(&said, "no instance publishes there", "start weir");
+
+    let region = Region::create(&path, Shape::default()).unwrap();
+    let (code, said) = status();
+    assert_eq!(code, Some(5), "{said}");
+    assert_cause_and_remedy(&said, "has no writer", "start weir");
+
+    let writer = region.statistics_writer(1).unwrap(); // long ago
+    let (code, said) = status();
+    assert_eq!(code, Some(5), "{said}");
+    assert_cause_and_remedy(&said, "is stale", "start weir");
+    drop(writer);
+
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 9;
+    fs::write(&path, &bytes).unwrap();
+    let (code, said) = status();
+    assert_eq!(code, Some(3), "{said}");
+    assert_cause_and_remedy(&said, "format version 9", "same release");
+
+    fs::write(&path, "something else").unwrap();
+    assert_eq!(status().0, Some(3));
+
+    let file = folder.path().join("weir.toml");
+    fs::write(&file, format!("{}{VIP}", port("net_ring0"))).unwrap();
+    let output = weir(&["status", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_cause_and_remedy(&text(&output.stderr), "no [region] path", "[region] path =");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use ipc::{
 use weir::{
     config::Config,
     control::Control,
-    error::{EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_INTERNAL},
+    error::{EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_INTERNAL, EXIT_NOT_RUNNING},
     measure::Findings,
     metrics::{self, Source, Status},
 };
@@ -113,7 +113,7 @@ fn operations_page_has_every_drop_reason_with_its_remedy() {
 #[test]
 fn operations_page_has_every_exit_code() {
     let operations = read("docs/operations.md");
-    for code in [0, EXIT_CONFIG, 2, EXIT_ENVIRONMENT, EXIT_INTERNAL] {
+    for code in [0, EXIT_CONFIG, 2, EXIT_ENVIRONMENT, EXIT_INTERNAL, EXIT_NOT_RUNNING] {
         assert_eq!(operations.matches(&format!("\n| {code} |")).count(), 1, "a row for {code}");
     }
 }

@@ -13,4 +13,5 @@ mod health;
 mod host;
 mod icmp;
 mod mss;
+mod status;
 mod translated_errors;
