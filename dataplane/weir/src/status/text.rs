@@ -158,7 +158,7 @@ mod tests {
             render(&view),
             "weir: process 42, at work 11 ms ago; frame 9 of 12 ms ago, generation 5, writer 2, 0 samples lost\n\n\
              VIP web: 2 open, - flows/s, - packets/s, - bytes/s\n\
-             \u{20} server      state   weight  open  flows/s  packets/s  bytes/s                 handshake ms  request ms  completion ms\n\
+             \u{20} server      state   weight  open  flows/s  packets/s  bytes/s                  handshake ms  request ms  completion ms\n\
              \u{20} 192.0.2.11  active    1.00     2      1.5       15.0   1500.0  2.00/3.50/10.00 (128, 0.2 s)     no data        no data\n\
              \u{20} number 4    down      1.00     2        -          -        -  2.00/3.50/10.00 (128, 0.2 s)     no data        no data\n"
         );
