@@ -151,6 +151,36 @@ fn metrics_address_in_use_is_named_with_a_remedy() {
 }
 
 #[test]
+fn region_that_cannot_be_had_is_named_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let eal = "[eal]\nargs = [\"--no-huge\", \"-m\", \"64\"]\nlcores = \"0\"\n[metrics]\nlisten = \"off\"\n";
+    let refused_at = |path: &std::path::Path| {
+        let region = format!("[region]\npath = \"{}\"\n", path.display());
+        refused(&format!("{eal}{region}{}{VIP}", port("net_null0")))
+    };
+    let (code, stderr) = refused_at(&folder.path().join("no-such-folder/region"));
+    assert_eq!(code, 3);
+    assert_cause_and_remedy(&stderr, "[region] path", "folder exists");
+
+    let path = folder.path().join("region");
+    let _other = Region::create(&path, Shape::default()).unwrap().statistics_writer(1).unwrap();
+    let (code, stderr) = refused_at(&path);
+    assert_eq!(code, 3);
+    assert_cause_and_remedy(
+        &stderr,
+        &format!("process {} is writing", std::process::id()),
+        "stop that process",
+    );
+
+    fs::write(&path, "not a region, and longer than its header, so that it is looked at: ".repeat(4))
+        .unwrap();
+    let (code, stderr) = refused_at(&path);
+    assert_eq!(code, 3);
+    assert_cause_and_remedy(&stderr, "[region] path", "");
+    assert!(fs::read_to_string(&path).unwrap().starts_with("not a region"), "it is not ours to touch");
+}
+
+#[test]
 fn decap_refuses_an_option_of_another_encapsulation() {
     for (args, cause) in [
         (["decap", "--encap", "ipip", "--key", "1"], "--key goes with --encap gre"),
