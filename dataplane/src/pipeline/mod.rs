@@ -199,7 +199,7 @@ pub fn process_burst<P: Packet>(
 }
 
 /// How many packets a bucket gets to arrive from memory.
-const LAG: usize = 12;
+const LAG: usize = 18;
 
 /// Stages 1 and 2. Read the headers of plain packets and ask for the buckets of their flows; [`LAG`] packets later, find
 /// in the bucket which entry the flow most likely has, and ask for that.
