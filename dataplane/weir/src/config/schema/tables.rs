@@ -238,7 +238,7 @@ pub const TABLES: &[Table] = &[
         path: "measure",
         help: "What is measured of flows: how long they last, how fast servers answer.",
         keys: &[
-            key("flows", Kind::IntegerOrOff { min: 0, max: 1 << 20 }, Value("64"), "64",
+            key("flows", Kind::IntegerOrOff { min: 0, max: 1 << 20 }, Value("1"), "64",
                 "At most one flow in so many is watched, a power of two, and fewer while very many begin; 1: every flow; 0 or `\"off\"`: none. See [measuring](#measuring)."),
             key("ring", int(64, 1 << 20), Value("16384"), "16384",
                 "Samples that one worker may have on their way to the policy thread, 32 bytes each; what does not fit is counted as lost."),

@@ -85,7 +85,7 @@ fn the_smallest_file_gets_every_default() {
             servers: vec![server("198.51.100.11"), server("198.51.100.12")],
             health: None,
         }],
-        measure: Measure { flows: 64, ring: 16384, acceptance: 1.0, decay: 0.9 },
+        measure: Measure { flows: 1, ring: 16384, acceptance: 1.0, decay: 0.9 },
         region: Region { path: None, slots: 4, period: Duration::from_millis(50) },
         metrics: Metrics { listen: Some("127.0.0.1:9400".parse().unwrap()) },
     };

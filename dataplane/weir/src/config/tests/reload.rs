@@ -48,7 +48,7 @@ fn what_needs_a_restart_is_named_with_both_values() {
         ("\"1-4\"", "\"5-8\"", "[eal] lcores cannot change from [1, 2, 3, 4] to [5, 6, 7, 8]"),
         ("\"256\"", "\"512\"", "[eal] args cannot change from [--no-huge, -m, 256] to [--no-huge, -m, 512]"),
         ("1048576", "2048", "[flow_table] entries_per_lcore cannot change from 1048576 to 2048"),
-        ("flows      = 64", "flows = 0", "[measure] flows cannot change from 64 to off"),
+        ("flows      = 1 ", "flows = 0", "[measure] flows cannot change from 1 to off"),
         ("ring       = 16384", "ring = 1024", "[measure] ring cannot change from 16384 to 1024"),
         ("decay      = 0.9", "decay = 0.5", "[measure] decay cannot change from 0.9 to 0.5"),
         ("/run/weir/region", "/dev/shm/weir", "path cannot change from /run/weir/region to /dev/shm/weir"),
