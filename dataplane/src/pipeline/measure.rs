@@ -145,27 +145,21 @@ impl Watches {
     /// No flow yet, and who takes the samples if there are to be any.
     pub fn new(settings: Settings) -> io::Result<(Self, Option<Consumer>)> {
         let is_on = settings.one_in > 0 && settings.ring > 0;
-        let (samples, consumer) =
-            if is_on { ring::channel(settings.ring) } else { return Ok((Self::off()?, None)) };
-        let shift = settings.one_in.ilog2().min(MOST_SHIFT);
-        let slots = HugeArray::zeroed(SLOTS)?;
-        let watches = Self { slots, samples: Some(samples), shift, least_shift: shift, ..Self::off()? };
-        Ok((watches, Some(consumer)))
-    }
-
-    fn off() -> io::Result<Self> {
-        Ok(Self {
-            slots: HugeArray::zeroed(0)?,
-            samples: None,
-            shift: 0,
-            least_shift: 0,
+        let (samples, consumer) = is_on.then(|| ring::channel(settings.ring)).unzip();
+        let shift = settings.one_in.checked_ilog2().unwrap_or(0).min(MOST_SHIFT);
+        let watches = Self {
+            slots: HugeArray::zeroed(if is_on { SLOTS } else { 0 })?,
+            samples,
+            shift,
+            least_shift: shift,
             live: 0,
             begun: 0,
             budget: PACKETS_PER_ROUND,
             share: MOST_SHARE as u8,
             at: 0,
             was_there: 0,
-        })
+        };
+        Ok((watches, consumer))
     }
 
     /// Whether flows with this hash are watched, as far as there is room.

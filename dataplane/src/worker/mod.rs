@@ -1,7 +1,8 @@
 //! The loop of one lcore: receive, process, transmit, and housekeeping now and then.
 //!
-//! A worker shares nothing for writing. It passes packets to other workers through bounded rings, reads the table generation through an RCU reader, sends news to
-//! the control thread and takes frames from it through bounded lock-free queues, and owns its counters.
+//! A worker shares nothing for writing. It passes packets to other workers through bounded rings, reads the table
+//! generation through an RCU reader, sends news to the control thread and takes frames from it through bounded
+//! lock-free queues, and owns its counters.
 
 mod handover;
 mod link;
@@ -180,13 +181,14 @@ impl<Q: Queue, W: Watch> Worker<Q, W> {
         } else if packets > 0 {
             self.commit();
         }
-        let elapsed = cycles().wrapping_sub(start);
+        let end = cycles();
+        let elapsed = end.wrapping_sub(start);
         let lcore = &self.core.counters.lcore;
         lcore.cycles.add(elapsed);
         if packets > 0 {
             lcore.busy_cycles.add(elapsed);
             lcore.packets.add(packets as u64);
-            let nanos = self.clock.now().0.saturating_sub(now.0);
+            let nanos = self.clock.at(end).0.saturating_sub(now.0);
             self.core.counters.count_burst(nanos, packets as u64);
         }
         packets
