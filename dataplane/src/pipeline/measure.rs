@@ -188,8 +188,10 @@ impl Watches {
         let Some(id) = table.find(key, hash) else { return };
         let entry = table.entry(id);
         let (state, server, is_watched) = (entry.state(), entry.server(), entry.is_watched());
-        let is_here = self.slot(hash).hash == hash;
+        let slot = self.slot(hash);
+        let is_here = slot.hash == hash && Nanos(slot.started).tick() == entry.started();
         if !is_here {
+            self.free(hash); // an earlier flow of this five-tuple, if any: it has ended unseen, or moved
             let begins = match segment {
                 Some(segment) => segment.flags.opens() && state == State::Embryonic,
                 None => state == State::Datagram && entry.started() == now.tick(),
@@ -535,6 +537,25 @@ mod tests {
         rig.round(300 * MS);
         assert!(!rig.watches.any() && !rig.flows.v4.entry(other).is_watched());
         assert_eq!(rig.samples(), []);
+    }
+
+    #[test]
+    fn flow_that_moves_or_begins_anew_says_nothing_of_its_former_life() {
+        let mut rig = Rig::new(1);
+        let (key, ..) = rig.open(1, State::Embryonic, MS);
+        rig.client(&key, Some((SYN, 100, 0, 0)), MS);
+        rig.flows.v4.remove(&key);
+        let (_, _, id) = rig.open(1, State::Embryonic, 500 * MS);
+        rig.client(&key, Some((SYN, 900, 0, 0)), 500 * MS);
+        assert!(rig.flows.v4.entry(id).is_watched());
+        rig.flows.v4.entry_mut(id).set_state(State::Established);
+        rig.client(&key, Some((ACK, 901, 7001, 0)), 503 * MS);
+        assert_eq!(rig.samples(), [(Kind::PacketGap, 3 * MS), (Kind::Handshake, 3 * MS)]);
+        // In mid-flow on a new server: its beginning was not seen.
+        rig.flows.v4.remove(&key);
+        let (_, _, id) = rig.open(1, State::Established, 800 * MS);
+        rig.client(&key, Some((ACK, 901, 7001, 0)), 800 * MS);
+        assert!(!rig.watches.any() && !rig.flows.v4.entry(id).is_watched());
     }
 
     #[test]
