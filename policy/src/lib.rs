@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod features;
+pub mod guard;
 pub mod observation;
 pub mod state;
+pub mod steering;
 
 use std::fmt;
 
