@@ -5,6 +5,7 @@
 //! here knows of packets.
 #![forbid(unsafe_code)]
 
+pub mod base;
 pub mod features;
 pub mod guard;
 pub mod observation;
