@@ -114,6 +114,8 @@ pub struct Builder {
     /// VIPs that have had a server under NAT. Their flows have an owner among the workers from then on: if they
     /// lost it with the last such server, they would have to be found again.
     translated: HashSet<VipId>,
+    /// Weights that a policy has set, over the configured ones.
+    learned: HashMap<ServerId, (VipId, f64)>,
 }
 
 impl Default for Builder {
@@ -124,6 +126,7 @@ impl Default for Builder {
             servers: Slots::new(),
             rings: Rings::default(),
             translated: HashSet::new(),
+            learned: HashMap::new(),
         }
     }
 }
@@ -173,7 +176,9 @@ impl Builder {
                 put(&mut servers, slot.index(), server);
                 if server_spec.state == ServerState::Active {
                     let identity = Identity { address: key.address, port: key.port };
-                    candidates.push(Candidate { identity, server: slot, weight: server_spec.weight });
+                    let learned = self.learned.get(&slot).filter(|_| server_spec.weight > 0.0);
+                    let weight = learned.map_or(server_spec.weight, |&(_, weight)| weight);
+                    candidates.push(Candidate { identity, server: slot, weight });
                 }
             }
             services.extend(listened(vip_spec).map(|service| (service, vip)));
@@ -234,6 +239,20 @@ impl Builder {
         self.vips.release(|service, _| !services.contains(service));
         let vips: HashSet<u32> = self.vips.by_key.values().copied().collect();
         self.translated.retain(|vip| vips.contains(&vip.0));
+        let servers: HashSet<u32> = self.servers.by_key.values().copied().collect();
+        self.learned.retain(|server, _| servers.contains(&server.0));
+    }
+
+    /// Remembers weights of servers of `vip`, over the configured ones, for all later generations. Those that are not
+    /// finite and above zero are ignored.
+    pub fn learn(&mut self, vip: VipId, weights: impl IntoIterator<Item = (ServerId, f64)>) {
+        let usable = weights.into_iter().filter(|(_, weight)| weight.is_finite() && *weight > 0.0);
+        self.learned.extend(usable.map(|(server, weight)| (server, (vip, weight))));
+    }
+
+    /// Forgets what was learned of the servers of `vip`.
+    pub fn unlearn(&mut self, vip: VipId) {
+        self.learned.retain(|_, (of, _)| *of != vip);
     }
 
     /// The identifier of every known server, removed ones with flows included.

@@ -37,6 +37,9 @@ const AFTER_PANIC: Duration = Duration::from_millis(100);
 /// Between two rounds of the control thread.
 const ROUND: Duration = Duration::from_millis(1);
 
+/// The same while some worker does not use new weights yet: when the last one does is measured.
+const SETTLING: Duration = Duration::from_micros(50);
+
 /// Rounds between two looks at what changes slowly: links, device counters, names.
 const STATUS_ROUNDS: u32 = 500;
 
@@ -360,6 +363,7 @@ fn control_loop(
     let mut rounds = 0u32;
     let mut meter = LoadMeter::default();
     let path = PathBuf::from(path);
+    source.findings.wake(thread::current());
     loop {
         let asked_to_reload = signals.reload.swap(false, Ordering::Relaxed);
         let report = asked_to_reload || rounds.is_multiple_of(STATUS_ROUNDS);
@@ -370,6 +374,7 @@ fn control_loop(
                 reload(control, &path, source, now);
             }
             source.findings.follow(control.directory());
+            control.take_weights(&source.findings, clock);
             if report {
                 control.links(ports.iter().map(|port| port.link().up));
                 source.set_status(status(control, ports, meter.measure(&source.workers)));
@@ -386,7 +391,8 @@ fn control_loop(
             return Ok(());
         }
         rounds = rounds.wrapping_add(1);
-        thread::sleep(ROUND);
+        // New weights wake us before that.
+        thread::park_timeout(if control.has_weights_under_way() { SETTLING } else { ROUND });
     }
 }
 

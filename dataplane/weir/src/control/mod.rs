@@ -7,8 +7,10 @@ mod announce;
 mod directory;
 mod neighbors;
 mod totals;
+mod weights;
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
@@ -22,12 +24,12 @@ use dataplane::{
         server::{Hop, ServerState},
         spec::Spec,
     },
-    time::Nanos,
+    time::{Clock, Nanos},
     wire::{Mac, arp::Arp, ndp},
     worker::{Handle, InjectedFrame},
 };
 use ipc::{
-    id::{PortId, ServerId},
+    id::{PortId, ServerId, VipId},
     snapshot::{self, Publisher, Reader},
 };
 
@@ -35,10 +37,12 @@ use self::{announce::Announcer, neighbors::NeighborCache};
 pub use self::{
     directory::{Directory, ServerLabel, VipLabel},
     totals::{Totals, live_flows},
+    weights::{VipWeights, Weights},
 };
 use crate::{
     config::Config,
     health::{Board, Counts, HealthStatus, Prober},
+    measure::Findings,
     spec,
 };
 
@@ -68,6 +72,8 @@ pub struct Control {
     prober: Option<Prober>,
     released: Nanos,
     exchanged: Nanos,
+    /// When the weights were observed that some worker does not use yet.
+    under_way: Option<Nanos>,
 }
 
 impl Control {
@@ -109,6 +115,7 @@ impl Control {
             prober: None,
             released: now,
             exchanged: now,
+            under_way: None,
         };
         Ok((control, readers))
     }
@@ -168,6 +175,46 @@ impl Control {
         configure_neighbors(&mut self.neighbors, &self.config, &self.spec, &self.routes, now);
         self.announcer.configure(&self.config);
         Ok(())
+    }
+
+    /// Puts learned weights in force, over the configured ones, as one new generation, and remembers them for all later
+    /// ones. Moves no established flow.
+    ///
+    /// Ignored are identifiers that are unknown or mean another server by now, and weights that are not finite and above
+    /// zero. A server with a configured weight of zero gets no flows, whatever is learned.
+    pub fn weigh(&mut self, weights: &Weights) {
+        let born: HashMap<ServerId, (VipId, u64)> =
+            self.directory.servers.iter().map(|server| (server.id, (server.vip_id, server.born))).collect();
+        for VipWeights { vip, servers } in &weights.vips {
+            let Some(servers) = servers else {
+                self.builder.unlearn(*vip);
+                continue;
+            };
+            let meant = |id: &ServerId| {
+                born.get(id).is_some_and(|(of, born)| of == vip && *born <= weights.generation)
+            };
+            self.builder.learn(*vip, servers.iter().copied().filter(|(id, _)| meant(id)));
+        }
+        self.publish();
+    }
+
+    /// Puts in force what the policy thread has put into the mailbox, and tells how long it took from the observation
+    /// until every worker used the weights.
+    pub fn take_weights(&mut self, findings: &Findings, clock: Clock) {
+        if let Some(weights) = findings.take_weights() {
+            self.weigh(&weights);
+            self.under_way.get_or_insert(weights.t);
+        }
+        if self.publisher.settled()
+            && let Some(observed) = self.under_way.take()
+        {
+            findings.weights_in_force(observed, clock.now());
+        }
+    }
+
+    /// Whether some worker does not use the newest weights yet.
+    pub const fn has_weights_under_way(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// Learns whether the link of each port is up, in the order of the configuration.
@@ -405,6 +452,71 @@ mod tests {
         control.tick(Nanos(EXCHANGE_EVERY_NANOS));
         let seen: Vec<u64> = handles.iter().map(|handle| handle.counters.live_flows(server)).collect();
         assert_eq!(seen, [7, 7]);
+    }
+
+    /// The weights in force, by the last byte of the server's address.
+    fn in_force(control: &Control) -> Vec<(u8, f64)> {
+        let tables = control.tables();
+        let last = |id| match tables.server(id).map(|server| server.address) {
+            Some(IpAddr::V4(address)) => address.octets()[3],
+            other => panic!("{other:?}"),
+        };
+        let members = tables.vip(VipId(0)).unwrap().selector.members();
+        members.iter().map(|member| (last(member.server), member.weight)).collect()
+    }
+
+    fn two_servers(more: &str) -> String {
+        format!(
+            "[[port]]\ndevice = \"net_tap0\"\naddress = [\"198.51.100.2/24\"]\n\
+             [[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"198.51.100.11\", \"198.51.100.12\"{more}]\n"
+        )
+    }
+
+    fn weights(control: &Control, servers: Option<&[(u32, f64)]>) -> Weights {
+        let servers = servers.map(|all| all.iter().map(|&(id, weight)| (ServerId(id), weight)).collect());
+        let vips = vec![VipWeights { vip: VipId(0), servers }];
+        Weights { t: Nanos(0), generation: control.directory().generation, vips }
+    }
+
+    #[test]
+    fn learned_weights_stay_through_reloads_until_they_are_taken_back() {
+        let (mut control, _workers, _handles) = start(&two_servers(""), 1);
+        control.weigh(&weights(&control, Some(&[(0, 3.0), (1, 0.5)])));
+        assert_eq!(in_force(&control), [(11, 3.0), (12, 0.5)]);
+        let more = Config::parse(&two_servers(", \"198.51.100.13\""), "test.toml").unwrap().config;
+        control.reload(more, Nanos(1)).unwrap();
+        assert_eq!(in_force(&control), [(11, 3.0), (12, 0.5), (13, 1.0)]);
+        control.weigh(&weights(&control, None));
+        assert_eq!(in_force(&control), [(11, 1.0), (12, 1.0), (13, 1.0)]);
+    }
+
+    #[test]
+    fn weights_that_are_absurd_or_for_others_are_ignored() {
+        let (mut control, _workers, _handles) = start(&two_servers(""), 1);
+        let absurd = [(0, f64::NAN), (1, 0.0), (0, -1.0), (1, f64::INFINITY), (2, 5.0), (u32::MAX, 5.0)];
+        control.weigh(&weights(&control, Some(&absurd)));
+        let mut elsewhere = weights(&control, Some(&[(0, 3.0)]));
+        elsewhere.vips[0].vip = VipId(1);
+        control.weigh(&elsewhere);
+        let outdated = Weights { generation: 0, ..weights(&control, Some(&[(0, 3.0)])) };
+        control.weigh(&outdated);
+        assert_eq!(in_force(&control), [(11, 1.0), (12, 1.0)]);
+    }
+
+    #[test]
+    fn weights_from_the_mailbox_are_timed_until_every_worker_uses_them() {
+        let (mut control, mut workers, _handles) = start(&two_servers(""), 2);
+        let (findings, clock) = (Findings::default(), Clock::start());
+        findings.put_weights(weights(&control, Some(&[(0, 3.0)])));
+        control.take_weights(&findings, clock);
+        assert_eq!(in_force(&control)[0], (11, 3.0));
+        (0..64).for_each(|_| _ = workers[0].turn());
+        control.take_weights(&findings, clock);
+        assert_eq!((control.has_weights_under_way(), findings.policy_loop().count()), (true, 0));
+        (0..64).for_each(|_| _ = workers[1].turn());
+        control.take_weights(&findings, clock);
+        assert_eq!((control.has_weights_under_way(), findings.policy_loop().count()), (false, 1));
+        assert_eq!(findings.take_weights(), None);
     }
 
     #[test]

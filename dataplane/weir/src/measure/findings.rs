@@ -3,18 +3,20 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread::Thread,
 };
 
+use dataplane::time::Nanos;
 use ipc::{
     id::ServerId,
     sample::{Kind, Sample},
 };
 
-use super::histogram::{DURATIONS, HANDSHAKES, Histogram};
-use crate::control::Directory;
+use super::histogram::{DURATIONS, HANDSHAKES, Histogram, POLICY_LOOPS};
+use crate::control::{Directory, Weights};
 
 /// How long the watched flows of a server take.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +52,22 @@ pub struct Findings {
     pub restarts: AtomicU64,
     /// Written by control, read by policy.
     stop: AtomicBool,
+    /// The mailbox: written by policy, emptied by control.
+    weights: Mutex<Option<Weights>>,
+    /// Who empties it. Written once by control, woken by policy.
+    control: OnceLock<Thread>,
+    /// From observations to every worker using the weights made of them. Written by control, read by metrics.
+    policy_loop: Mutex<PolicyLoop>,
+}
+
+/// How long the way from an observation to new weights in force was.
+#[derive(Debug)]
+struct PolicyLoop(Histogram);
+
+impl Default for PolicyLoop {
+    fn default() -> Self {
+        Self(Histogram::new(POLICY_LOOPS))
+    }
 }
 
 impl Findings {
@@ -89,6 +107,41 @@ impl Findings {
     /// The histograms of a server; `None`: none of its flows was watched yet.
     pub fn latencies(&self, server: ServerId) -> Option<Latencies> {
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner).get(&server).cloned()
+    }
+
+    /// Has the control thread put `weights` in force, at once. What it has not taken yet of older ones is dropped, VIP by
+    /// VIP.
+    pub fn put_weights(&self, weights: Weights) {
+        let mut mailbox = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *mailbox {
+            Some(waiting) => waiting.merge(weights),
+            None => *mailbox = Some(weights),
+        }
+        drop(mailbox);
+        if let Some(control) = self.control.get() {
+            control.unpark();
+        }
+    }
+
+    /// What was put since the last call.
+    pub fn take_weights(&self) -> Option<Weights> {
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Has [`Findings::put_weights`] wake `control`; the first call counts.
+    pub fn wake(&self, control: Thread) {
+        self.control.get_or_init(|| control);
+    }
+
+    /// Weights made of what was observed then are used by every worker now.
+    pub fn weights_in_force(&self, observed: Nanos, now: Nanos) {
+        let seconds = now.0.saturating_sub(observed.0) as f64 * 1e-9;
+        self.policy_loop.lock().unwrap_or_else(PoisonError::into_inner).0.take(seconds);
+    }
+
+    /// From observations to every worker using the weights made of them, in seconds.
+    pub fn policy_loop(&self) -> Histogram {
+        self.policy_loop.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Counts one more.

@@ -7,6 +7,10 @@ pub const DURATIONS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10
 pub const HANDSHAKES: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
+/// Upper bounds for the way from an observation to new weights in force, in seconds.
+pub const POLICY_LOOPS: &[f64] =
+    &[0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0];
+
 /// How many values there were up to each bound, and their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
@@ -64,6 +68,6 @@ mod tests {
 
     #[test]
     fn bounds_ascend() {
-        assert!(DURATIONS.is_sorted() && HANDSHAKES.is_sorted());
+        assert!([DURATIONS, HANDSHAKES, POLICY_LOOPS].iter().all(|bounds| bounds.is_sorted()));
     }
 }

@@ -406,6 +406,13 @@ fn process(page: &Page, source: &Source, status: &Status) {
     let restarts =
         page.counters("weir_policy_restarts_total", "New starts of the policy thread after a panic.", &[]);
     count(restarts.as_ref(), &[], findings.restarts.load(Ordering::Relaxed));
+    let policy_loop = findings.policy_loop();
+    let series = series_of(&[], policy_loop.cumulative(), policy_loop.count(), policy_loop.sum());
+    page.histograms(
+        "weir_policy_loop_seconds",
+        "From an observation to every worker using the weights made of it.",
+        vec![series],
+    );
     let build = page.gauges("weir_build_info", "Always 1; the version is in the label.", &["version"]);
     set(build.as_ref(), &[env!("CARGO_PKG_VERSION")], 1);
 }
