@@ -9,6 +9,7 @@ pub mod base;
 pub mod features;
 pub mod guard;
 pub mod observation;
+pub mod rewards;
 pub mod state;
 pub mod steering;
 

@@ -1,0 +1,199 @@
+//! From observations to features.
+
+use ipc::{region::ServerStatistics, sample::Kind};
+
+use super::{
+    Features, Normaliser, NormaliserError, Schema, bounded,
+    memory::{Memory, Pool},
+    native, published,
+};
+use crate::{
+    Observation, PerServer,
+    rewards::Objective,
+    state::{self, StateError},
+};
+
+/// Makes the features of one VIP. It remembers, for those that speak of change and of the recent past.
+#[derive(Clone, Debug)]
+pub struct Extractor {
+    schema: Schema,
+    normaliser: Normaliser,
+    objective: Objective,
+    t: Option<u64>,
+    servers: PerServer<Memory>,
+    scratch: Vec<f64>,
+}
+
+impl Extractor {
+    /// Refuses a normaliser of another schema.
+    pub fn new(schema: Schema, normaliser: Normaliser) -> Result<Self, NormaliserError> {
+        normaliser.check(schema)?;
+        Ok(Self {
+            schema,
+            normaliser,
+            objective: Objective::default(),
+            t: None,
+            servers: PerServer::default(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// The reward that is a feature of [`Schema::Native`]; without this, the default one.
+    #[must_use]
+    pub fn with_objective(mut self, objective: Objective) -> Self {
+        self.objective = objective;
+        self
+    }
+
+    /// Which features it makes.
+    pub const fn schema(&self) -> Schema {
+        self.schema
+    }
+
+    /// What brings them to scale.
+    pub const fn normaliser(&self) -> &Normaliser {
+        &self.normaliser
+    }
+
+    /// Extracts and normalises.
+    ///
+    /// `base` is the base estimate and `previous` the corrections (logarithms) that were added to it last, both in the
+    /// order of the observation's servers; where they are too short, 1 and 0. Shapes of `out`: `servers` [rows ×
+    /// per-server], `context` [context], `active` [rows]. Every number is finite and within the normaliser's limit.
+    pub fn extract(
+        &mut self,
+        observation: &Observation<'_>,
+        base: &[f64],
+        previous: &[f32],
+        out: &mut Features,
+    ) {
+        self.extract_raw(observation, base, previous, out);
+        self.normaliser.apply(out);
+    }
+
+    /// Extracts as [`Extractor::extract`] does, without normalising: what [`Normaliser::update`] learns from.
+    pub fn extract_raw(
+        &mut self,
+        observation: &Observation<'_>,
+        base: &[f64],
+        previous: &[f32],
+        out: &mut Features,
+    ) {
+        let seconds = self.remember(observation);
+        let bases =
+            observation.servers.iter().enumerate().map(|(at, _)| base.get(at).copied().unwrap_or(1.0));
+        self.scratch.clear();
+        self.scratch.extend(bases.map(|base| if base > 1e-12 && base < 1e12 { base } else { 1.0 }));
+        let pool = Pool::of(observation, &self.scratch, self.servers.iter());
+        self.rows(observation, previous, &pool, out);
+        self.context(observation, &pool, seconds, &mut out.context);
+    }
+
+    /// Forgets everything but what it was made of.
+    pub fn reset(&mut self) {
+        self.t = None;
+        self.servers.clear();
+    }
+
+    /// Writes down all that later features depend on.
+    pub fn save(&self, state: &mut state::Writer) {
+        state.u64(u64::from(self.t.is_some()));
+        state.u64(self.t.unwrap_or(0));
+        self.servers.save(state, Memory::save);
+    }
+
+    /// Takes over what [`Extractor::save`] of one like this has written. On an error it is as after a reset.
+    pub fn restore(&mut self, state: &mut state::Reader<'_>) -> Result<(), StateError> {
+        self.reset();
+        let (known, t) = (state.u64()?, state.u64()?);
+        self.servers.restore(state, Memory::restore)?;
+        self.t = (known > 0).then_some(t);
+        Ok(())
+    }
+
+    /// Goes on to an observation; returns the seconds since the one before, 0 if it is not newer.
+    fn remember(&mut self, observation: &Observation<'_>) -> f64 {
+        self.servers.align(observation, Memory::new);
+        let before = self.t.unwrap_or(observation.t);
+        self.t = Some(before.max(observation.t));
+        let seconds = observation.t.saturating_sub(before) as f64 / 1e9;
+        if seconds > 0.0 {
+            for (memory, server) in self.servers.iter_mut().zip(observation.servers) {
+                memory.go_on(server, seconds);
+            }
+        }
+        seconds
+    }
+
+    fn rows(&self, observation: &Observation<'_>, previous: &[f32], pool: &Pool, out: &mut Features) {
+        let servers = observation.servers;
+        let rows = self.schema.rows().unwrap_or(servers.len());
+        let width = self.schema.per_server();
+        out.active.clear();
+        out.active.extend(servers.iter().take(rows).map(Observation::is_active));
+        out.active.resize(rows, false);
+        out.servers.clear();
+        out.servers.resize(rows * width, 0.0);
+        let places = out.servers.chunks_exact_mut(width);
+        for (at, ((place, server), memory)) in places.zip(servers).zip(self.servers.iter()).enumerate() {
+            if Observation::is_active(server) {
+                let correction = previous.get(at).copied().unwrap_or(0.0);
+                self.row(server, memory, self.scratch[at], correction, pool, place);
+            }
+        }
+    }
+
+    fn row(
+        &self,
+        server: &ServerStatistics,
+        memory: &Memory,
+        base: f64,
+        correction: f32,
+        pool: &Pool,
+        place: &mut [f32],
+    ) {
+        let mut eleven = [0.0; 11];
+        match self.schema {
+            Schema::Native => put(&native::row(server, memory, base, correction, pool), place),
+            Schema::Orig11 => {
+                published::statistics(server, &[Kind::FlowCompletion, Kind::FlowDuration], pool, &mut eleven);
+                put(&eleven, place);
+            }
+            Schema::Orig6 => {
+                published::statistics(server, &[Kind::FlowDuration], pool, &mut eleven[..6]);
+                put(&eleven[..6], place);
+            }
+            Schema::Grouped18 | Schema::Flat74 => put(&published::four(server, memory, pool), place),
+        }
+    }
+
+    fn context(&mut self, observation: &Observation<'_>, pool: &Pool, seconds: f64, context: &mut Vec<f32>) {
+        context.clear();
+        context.resize(self.schema.context(), 0.0);
+        match self.schema {
+            Schema::Orig11 | Schema::Orig6 => {}
+            Schema::Native => {
+                let reward = self.objective.evaluate(observation, 0.0, &mut self.scratch);
+                put(&native::context(observation, pool, seconds, reward), context);
+            }
+            Schema::Grouped18 => put(&published::two(pool), context),
+            Schema::Flat74 => {
+                let mut active = observation.servers.iter().map(Observation::is_active);
+                for (server, load) in observation.servers.iter().zip(&mut self.scratch) {
+                    *load = (server.open as f64 + 1.0) / *load;
+                }
+                self.scratch.retain(|_| active.next().unwrap_or(false));
+                put(&published::ten(observation, pool, &self.scratch), context);
+            }
+        }
+    }
+}
+
+fn put(values: &[f64], place: &mut [f32]) {
+    for (place, &value) in place.iter_mut().zip(values) {
+        *place = bounded(value);
+    }
+}
+
+#[cfg(test)]
+mod tests;
