@@ -10,6 +10,7 @@ pub mod features;
 pub mod guard;
 pub mod observation;
 pub mod rewards;
+pub mod rules;
 pub mod state;
 pub mod steering;
 

@@ -341,3 +341,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+#[ignore = "prints the table of docs/design/rules.md"]
+fn figures_of_the_page() {
+    for (name, workers, speeds, truth, told) in [
+        ("1 worker each, 20 : 10 a second", [1.0, 1.0], [20.0, 10.0], "2", [2.0, 1.0]),
+        ("", [1.0, 1.0], [20.0, 10.0], "2", [1.0, 1.0]),
+        ("", [1.0, 1.0], [20.0, 10.0], "2", [1.0, 2.0]),
+        ("1 worker each, 200 : 100 a second", [1.0, 1.0], [200.0, 100.0], "2", [2.0, 1.0]),
+        ("", [1.0, 1.0], [200.0, 100.0], "2", [1.0, 1.0]),
+        ("", [1.0, 1.0], [200.0, 100.0], "2", [1.0, 2.0]),
+        ("4 workers : 1, 10 a second each", [4.0, 1.0], [10.0, 10.0], "4", [4.0, 1.0]),
+        ("", [4.0, 1.0], [10.0, 10.0], "4", [1.0, 1.0]),
+        ("4 workers : 2", [4.0, 2.0], [10.0, 10.0], "2", [1.0, 1.0]),
+        ("4 workers each", [4.0, 4.0], [10.0, 10.0], "1", [2.0, 1.0]),
+    ] {
+        eprint!("| {name} | {truth} | {} : {} |", told[0], told[1]);
+        for load in [0.3, 0.7, 0.9] {
+            let mut chain = Chain::new(1, 1, &servers(workers, speeds), &told);
+            chain.run(load, 60.0, 0.05);
+            let weights = chain.run(load, 60.0, 0.05);
+            eprint!(" {:.2} |", weights[0] / weights[1]);
+        }
+        eprintln!();
+    }
+}
