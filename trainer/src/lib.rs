@@ -2,4 +2,5 @@
 //! argument, and everything is a function of a seed.
 #![forbid(unsafe_code)]
 
+pub mod evaluate;
 pub mod sim;

@@ -1,0 +1,3 @@
+//! What can be said of runs.
+
+pub mod interval;
