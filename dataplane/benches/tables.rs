@@ -85,6 +85,31 @@ fn decide(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// New weights of a VIP with 64 servers, alone and beside 1000 VIPs with 100 servers each; the generation before is
+/// freed in the same time, as the control thread does.
+fn reweigh(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("reweigh_64_servers");
+    for others in [0, 1000] {
+        let mut spec = spec(others + 1);
+        spec.vips[0].servers.truncate(64);
+        let mut builder = Builder::default();
+        let mut tables = builder.build(&spec, &Neighbors::default()).unwrap();
+        let vip = builder.vips().find(|(_, service)| **service == spec.vips[0].service).unwrap().0;
+        let servers = tables.vip(vip).unwrap().selector.members().iter().map(|member| member.server);
+        let servers: Vec<ServerId> = servers.collect();
+        group.bench_function(BenchmarkId::new("beside_vips", others), |bencher| {
+            let mut round = 0u32;
+            bencher.iter(|| {
+                round += 1;
+                let weight = |server: &ServerId| 1.0 + f64::from((server.0 + round) % 7);
+                builder.learn(vip, servers.iter().map(|server| (*server, weight(server))));
+                tables = builder.reweigh(&tables, [vip]);
+            });
+        });
+    }
+    group.finish();
+}
+
 /// A whole generation of VIPs with 100 servers each, all the same hosts.
 fn generation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("generation");
@@ -170,5 +195,5 @@ fn flows(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, build, decide, generation, flows);
+criterion_group!(benches, build, decide, reweigh, generation, flows);
 criterion_main!(benches);

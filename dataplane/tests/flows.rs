@@ -215,6 +215,15 @@ fn established_flows_stay_through_weights_additions_drains_removals_and_rules() 
         rig.publish();
         assert_unmoved(&mut rig, &flows);
 
+        for learned in [[1e-9, 1.0, 1e9], [20.0, 0.05, 1.0]] {
+            rig.reweigh(Some(&[
+                (SERVERS[0], learned[0]),
+                (SERVERS[1], learned[1]),
+                (SERVERS[2], learned[2]),
+            ]));
+            assert_unmoved(&mut rig, &flows);
+        }
+
         rig.spec.vips[0].servers.insert(0, server("198.51.100.14", None, 5.0));
         rig.publish();
         assert_unmoved(&mut rig, &flows);
@@ -391,8 +400,11 @@ fn packets_of_a_flow_without_room_all_go_to_the_same_server() {
             let first = rig.server_of(&packet(sport, SYN));
             let second = rig.server_of(&packet(sport, ACK));
             assert_eq!(first, second, "{select:?}");
+            let learned = f64::from(sport);
+            rig.reweigh(Some(&[(SERVERS[0], learned), (SERVERS[1], 1.0), (SERVERS[2], 1.0 / learned)]));
+            assert_eq!(first, rig.server_of(&packet(sport, ACK)), "{select:?}: whatever is learned");
         }
-        assert_eq!((rig.handle.counters.lcore.untracked.get(), live(&rig)), (1000, 0));
+        assert_eq!((rig.handle.counters.lcore.untracked.get(), live(&rig)), (1500, 0));
     }
 }
 
@@ -403,12 +415,17 @@ enum Op {
     Weights([u8; 3]),
     State(usize, ServerState),
     Select(Select),
+    Learn([f64; 3]),
+    Unlearn,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let flags = prop::sample::select(vec![SYN, ACK, ACK, FIN | ACK, RST, RST | ACK, SYN | 0xc0, 0, FIN]);
     let states = prop::sample::select(vec![ServerState::Active, ServerState::Draining, ServerState::Down]);
     let sport = 1000u16..1040;
+    // What a guard would let through, and what it never would.
+    let learned =
+        prop_oneof![4 => 0.05..20.0f64, 2 => prop::num::f64::ANY, 1 => Just(1e-300), 1 => Just(1e300)];
     prop::collection::vec(
         prop_oneof![
             20 => (sport.clone(), flags.clone()).prop_map(|(sport, flags)| Op::Packet { sport, flags }),
@@ -416,6 +433,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             1 => any::<[u8; 3]>().prop_map(Op::Weights),
             1 => (0usize..3, states).prop_map(|(server, state)| Op::State(server, state)),
             1 => prop::sample::select(Select::ALL.to_vec()).prop_map(Op::Select),
+            2 => [learned.clone(), learned.clone(), learned].prop_map(Op::Learn),
+            1 => Just(Op::Unlearn),
         ],
         1..300,
     )
@@ -464,6 +483,11 @@ fn replay(encap: Encap, ops: &[Op]) -> Result<(), TestCaseError> {
                 rig.spec.vips[0].select = select;
                 rig.publish();
             }
+            Op::Learn(weights) => {
+                let learned: Vec<_> = SERVERS.into_iter().zip(weights).collect();
+                rig.reweigh(Some(&learned));
+            }
+            Op::Unlearn => rig.reweigh(None),
             Op::State(server, state) => {
                 if state == ServerState::Down {
                     let last = 11 + u8::try_from(server).unwrap_or(0);

@@ -17,11 +17,16 @@ use dataplane::{
         Burst, Queue,
         memory::{MemoryPacket, MemoryQueue},
     },
-    tables::{Builder, encap::Encap, select::Select, server::ServerState, spec::Spec},
+    tables::{
+        Builder, Tables, encap::Encap, neighbor::Neighbors, select::Select, server::ServerState, spec::Spec,
+    },
     time::Clock,
     worker::{Parts, Worker},
 };
-use ipc::{id::LcoreId, snapshot};
+use ipc::{
+    id::{LcoreId, ServerId, VipId},
+    snapshot,
+};
 use support::*;
 
 const SERVERS: [&str; 3] = ["198.51.100.11", "198.51.100.12", "198.51.100.13"];
@@ -69,6 +74,26 @@ impl Queue for Load {
     }
 }
 
+/// The next generation: every other one only with other learned weights, sharing the rest with the one before.
+fn next(
+    builder: &mut Builder,
+    current: &Tables,
+    spec: &mut Spec,
+    neighbors: &Neighbors,
+    step: usize,
+) -> Tables {
+    if !step.is_multiple_of(2) {
+        let vip = VipId(0);
+        match step % 5 {
+            0 => builder.unlearn(vip),
+            turn => builder.learn(vip, [(ServerId(turn as u32 % 3), turn as f64)]),
+        }
+        return builder.reweigh(current, [vip]);
+    }
+    change(spec, step / 2);
+    builder.build(spec, neighbors).unwrap()
+}
+
 /// Weights change with every generation; now and then the second server goes down, is removed and comes back.
 fn change(spec: &mut Spec, step: usize) {
     let servers = &mut spec.vips[0].servers;
@@ -109,8 +134,8 @@ fn a_million_generations_under_load_lose_no_packet_and_move_no_flow_that_may_sta
     });
     let mut given_up = 0;
     for step in 0..SWAPS {
-        change(&mut spec, step);
-        publisher.publish(Box::new(builder.build(&spec, &neighbors).unwrap()));
+        let tables = next(&mut builder, publisher.current(), &mut spec, &neighbors, step);
+        publisher.publish(Box::new(tables));
         publisher.reclaim();
         if publisher.settled() {
             let before = builder.servers().count();

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipc::id::{Generation, PortId, ServerId, VipId};
@@ -115,7 +116,7 @@ pub struct Builder {
     /// lost it with the last such server, they would have to be found again.
     translated: HashSet<VipId>,
     /// Weights that a policy has set, over the configured ones.
-    learned: HashMap<ServerId, (VipId, f64)>,
+    learned: HashMap<VipId, HashMap<ServerId, f64>>,
 }
 
 impl Default for Builder {
@@ -148,7 +149,7 @@ impl Builder {
                 .zip(&spec.ports)
                 .map(|(id, port)| (id, &port.addresses[..], &port.gateways[..])),
         );
-        let ports: Box<[Port]> = spec
+        let ports: Arc<[Port]> = spec
             .ports
             .iter()
             .map(|port| Port {
@@ -176,16 +177,18 @@ impl Builder {
                 put(&mut servers, slot.index(), server);
                 if server_spec.state == ServerState::Active {
                     let identity = Identity { address: key.address, port: key.port };
-                    let learned = self.learned.get(&slot).filter(|_| server_spec.weight > 0.0);
-                    let weight = learned.map_or(server_spec.weight, |&(_, weight)| weight);
-                    candidates.push(Candidate { identity, server: slot, weight });
+                    candidates.push(Candidate { identity, server: slot, weight: server_spec.weight });
                 }
             }
             services.extend(listened(vip_spec).map(|service| (service, vip)));
             portless.push((Service { port: None, ..vip_spec.service }, vip));
             let selector = Selector::new(vip_spec.select, vip, candidates, &mut self.rings);
+            let selector = match self.learned.get(&vip) {
+                Some(learned) => selector.reweighed(|server| learned.get(&server).copied()),
+                None => selector,
+            };
             let VipSpec { service, encap, mss, .. } = *vip_spec;
-            put(&mut vips, vip.index(), Vip { service, encap, mss, selector });
+            put(&mut vips, vip.index(), Arc::new(Vip { service, encap, mss, selector }));
         }
         self.rings.end();
         // Servers that are no longer wanted keep the flows they have.
@@ -210,16 +213,16 @@ impl Builder {
         let translated = translated.filter(|(vip, _)| self.translated.contains(vip));
         Ok(Tables {
             generation: Generation(self.generation),
-            lookup: VipLookup::new(&services),
-            portless: VipLookup::new(&portless),
-            vip_addresses: spec.vips.iter().map(|vip| (vip.service.network, ())).collect(),
+            lookup: Arc::new(VipLookup::new(&services)),
+            portless: Arc::new(VipLookup::new(&portless)),
+            vip_addresses: Arc::new(spec.vips.iter().map(|vip| (vip.service.network, ())).collect()),
             vips: vips.into_boxed_slice(),
-            nat: Nat::new(translated, under_nat().map(|server| server.address)),
-            servers: servers.into_boxed_slice(),
-            templates,
+            nat: Arc::new(Nat::new(translated, under_nat().map(|server| server.address))),
+            servers: servers.into(),
+            templates: templates.into(),
             ports,
-            routes,
-            neighbors: neighbors.clone(),
+            routes: Arc::new(routes),
+            neighbors: Arc::new(neighbors.clone()),
             timeouts: spec.timeouts,
             hash_key: spec.hash_key,
         })
@@ -240,19 +243,44 @@ impl Builder {
         let vips: HashSet<u32> = self.vips.by_key.values().copied().collect();
         self.translated.retain(|vip| vips.contains(&vip.0));
         let servers: HashSet<u32> = self.servers.by_key.values().copied().collect();
-        self.learned.retain(|server, _| servers.contains(&server.0));
+        for learned in self.learned.values_mut() {
+            learned.retain(|server, _| servers.contains(&server.0));
+        }
+        self.learned.retain(|_, learned| !learned.is_empty());
     }
 
-    /// Remembers weights of servers of `vip`, over the configured ones, for all later generations. Those that are not
-    /// finite and above zero are ignored.
+    /// Remembers learned weights of servers of `vip`, over the configured ones, for all later generations. Those that are
+    /// not finite and above zero are ignored.
     pub fn learn(&mut self, vip: VipId, weights: impl IntoIterator<Item = (ServerId, f64)>) {
         let usable = weights.into_iter().filter(|(_, weight)| weight.is_finite() && *weight > 0.0);
-        self.learned.extend(usable.map(|(server, weight)| (server, (vip, weight))));
+        for (server, weight) in usable {
+            self.learned.entry(vip).or_default().insert(server, weight);
+        }
     }
 
     /// Forgets what was learned of the servers of `vip`.
     pub fn unlearn(&mut self, vip: VipId) {
-        self.learned.retain(|_, (of, _)| *of != vip);
+        self.learned.remove(&vip);
+    }
+
+    /// The next generation, in which nothing is new but what was learned about these VIPs. `current` is the last one
+    /// that was built.
+    ///
+    /// Shares everything else with `current`: costs a copy of the list of VIPs, and for each that is named its alias
+    /// tables. No ring is built.
+    pub fn reweigh(&mut self, current: &Tables, vips: impl IntoIterator<Item = VipId>) -> Tables {
+        self.generation += 1;
+        let mut tables = current.clone();
+        tables.generation = Generation(self.generation);
+        for id in vips {
+            if let Some(Some(vip)) = tables.vips.get_mut(id.index()) {
+                let learned = self.learned.get(&id);
+                let selector = vip.selector.reweighed(|server| learned?.get(&server).copied());
+                let Vip { service, encap, mss, .. } = **vip;
+                *vip = Arc::new(Vip { service, encap, mss, selector });
+            }
+        }
+        tables
     }
 
     /// The identifier of every known server, removed ones with flows included.
@@ -425,6 +453,53 @@ mod tests {
             "Ethernet, IPv4 and GRE"
         );
         assert_eq!(tables.generation, Generation(2));
+    }
+
+    #[test]
+    fn reweighing_shares_all_memory_but_the_selectors_of_the_vips_it_names() {
+        let mut builder = Builder::default();
+        let mut spec = spec(&["192.0.2.11", "192.0.2.12"]);
+        let other = IpAddr::from([203, 0, 113, 11]);
+        let service = Service { network: other.into(), ..spec.vips[0].service };
+        spec.vips.push(VipSpec { service, ..spec.vips[0].clone() });
+        let before = builder.build(&spec, &Neighbors::default()).unwrap();
+        builder.learn(VipId(0), [(ServerId(0), 7.0)]);
+        let after = builder.reweigh(&before, [VipId(0), VipId(99)]);
+        assert_eq!(after.generation, Generation(2));
+        assert!(Arc::ptr_eq(&before.lookup, &after.lookup) && Arc::ptr_eq(&before.portless, &after.portless));
+        assert!(Arc::ptr_eq(&before.servers, &after.servers) && Arc::ptr_eq(&before.ports, &after.ports));
+        assert!(
+            Arc::ptr_eq(&before.routes, &after.routes) && Arc::ptr_eq(&before.neighbors, &after.neighbors)
+        );
+        assert!(Arc::ptr_eq(&before.nat, &after.nat));
+        assert!(Arc::ptr_eq(&before.vip_addresses, &after.vip_addresses));
+        assert_eq!(before.templates.as_ptr(), after.templates.as_ptr());
+        let same =
+            |at: usize| Arc::ptr_eq(before.vips[at].as_ref().unwrap(), after.vips[at].as_ref().unwrap());
+        assert_eq!((same(0), same(1)), (false, true));
+        drop(before);
+        assert_eq!(after.servers.len(), 4, "what is shared outlives the generation that it was built for");
+    }
+
+    #[test]
+    fn learned_weights_are_in_every_later_generation_and_go_with_their_slots() {
+        let weights = |tables: &Tables| -> Vec<f64> {
+            tables.vip(VipId(0)).unwrap().selector.members().iter().map(|member| member.weight).collect()
+        };
+        let mut builder = Builder::default();
+        let (both, one) = (spec(&["192.0.2.11", "192.0.2.12"]), spec(&["192.0.2.12"]));
+        let first = builder.build(&both, &Neighbors::default()).unwrap();
+        builder.learn(VipId(0), [(ServerId(0), 7.0), (ServerId(1), f64::NAN)]);
+        assert_eq!(weights(&builder.reweigh(&first, [VipId(0)])), [7.0, 1.0]);
+        builder.learn(VipId(0), [(ServerId(1), 0.5)]);
+        assert_eq!(weights(&builder.build(&one, &Neighbors::default()).unwrap()), [0.5]);
+        assert_eq!(weights(&builder.build(&both, &Neighbors::default()).unwrap()), [7.0, 0.5]);
+        builder.build(&one, &Neighbors::default()).unwrap();
+        builder.release(&one, |_| true);
+        let back = builder.build(&both, &Neighbors::default()).unwrap();
+        assert_eq!(weights(&back), [1.0, 0.5], "the slot was given up in between");
+        builder.unlearn(VipId(0));
+        assert_eq!(weights(&builder.reweigh(&back, [VipId(0)])), [1.0, 1.0]);
     }
 
     #[test]

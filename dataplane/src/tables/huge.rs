@@ -1,6 +1,6 @@
 //! Large zeroed arrays on huge pages.
 
-use std::{io, marker::PhantomData, ops};
+use std::{io, marker::PhantomData, ops, ptr::NonNull, sync::Arc};
 
 use bytemuck::Zeroable;
 use memmap2::{Advice, MmapMut, MmapOptions};
@@ -50,6 +50,50 @@ impl<T> ops::DerefMut for HugeArray<T> {
     }
 }
 
+/// An array that is no longer written: clones refer to the same memory, which the last of them frees.
+///
+/// The address lies in the struct itself, so that reading costs no more than from a [`HugeArray`].
+#[derive(Debug)]
+pub struct SharedArray<T> {
+    first: NonNull<T>,
+    len: usize,
+    owner: Arc<HugeArray<T>>,
+}
+
+// SAFETY: a `SharedArray` is an `Arc<HugeArray<T>>` with a pointer to the array's elements, which are only read: it may
+//         be sent and shared where that `Arc` may.
+#[allow(unsafe_code)]
+unsafe impl<T: Send + Sync> Send for SharedArray<T> {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl<T: Send + Sync> Sync for SharedArray<T> {}
+
+impl<T: Zeroable> From<HugeArray<T>> for SharedArray<T> {
+    fn from(array: HugeArray<T>) -> Self {
+        let owner = Arc::new(array);
+        Self { first: NonNull::from(&**owner).cast(), len: owner.len(), owner }
+    }
+}
+
+impl<T> Clone for SharedArray<T> {
+    fn clone(&self) -> Self {
+        Self { owner: Arc::clone(&self.owner), ..*self }
+    }
+}
+
+impl<T> ops::Deref for SharedArray<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: - `first` and `len` are those of the slice that `owner` dereferences to: non-null, aligned, initialised;
+        //         - the elements are in its mapping, not in the struct, so they stay where they are when it moves;
+        //         - `owner` lives as long as `self`, and nobody writes: an `Arc` gives no `&mut`, and none is asked for.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +107,17 @@ mod tests {
         assert_eq!(array[999], 7);
         assert!(HugeArray::<u64>::zeroed(0).unwrap().is_empty());
         assert!(HugeArray::<u64>::zeroed(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn clone_of_a_shared_array_is_the_same_memory_and_outlives_the_original() {
+        let mut array = HugeArray::<u64>::zeroed(1000).unwrap();
+        array[999] = 7;
+        let shared = SharedArray::from(array);
+        let clone = shared.clone();
+        assert_eq!(clone.as_ptr(), shared.as_ptr());
+        drop(shared);
+        assert_eq!((clone.len(), clone[0], clone[999]), (1000, 0, 7));
+        assert!(SharedArray::from(HugeArray::<u64>::zeroed(0).unwrap()).is_empty());
     }
 }

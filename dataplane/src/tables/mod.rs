@@ -22,7 +22,7 @@ pub mod spec;
 pub mod template;
 pub mod vip;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 pub use builder::Builder;
 use ipc::id::{Generation, PortId, ServerId, VipId};
@@ -30,7 +30,7 @@ use ipc::id::{Generation, PortId, ServerId, VipId};
 use self::{
     flow::Timeouts,
     hash::HashKey,
-    huge::HugeArray,
+    huge::SharedArray,
     nat::Nat,
     neighbor::Neighbors,
     network_map::NetworkMap,
@@ -57,42 +57,44 @@ pub struct Port {
 }
 
 /// One immutable generation of everything that the configuration, the policy and the neighbours decide.
-#[derive(Debug)]
+///
+/// A clone shares all memory but the list of VIPs: this is how a generation in which only weights are new is made.
+#[derive(Clone, Debug)]
 pub struct Tables {
     /// Its number.
     pub generation: Generation,
     /// Finds the VIP of a packet.
-    pub lookup: VipLookup,
+    pub lookup: Arc<VipLookup>,
     /// Finds a VIP by address and protocol alone, whatever its port; of several the first in the configuration.
-    pub portless: VipLookup,
+    pub portless: Arc<VipLookup>,
     /// Every VIP's addresses.
-    pub vip_addresses: NetworkMap<()>,
+    pub vip_addresses: Arc<NetworkMap<()>>,
     /// All VIPs, by [`VipId`].
-    pub vips: Box<[Option<Vip>]>,
+    pub vips: Box<[Option<Arc<Vip>>]>,
     /// All server slots, by [`ServerId`]; `None`: not in use.
-    pub servers: Box<[Option<Server>]>,
+    pub servers: Arc<[Option<Server>]>,
     /// The headers of every server slot that is up and whose way is known, by [`ServerId`]; empty for others and without
     /// a tunnel.
-    pub templates: HugeArray<Template>,
+    pub templates: SharedArray<Template>,
     /// Our ports, by [`PortId`].
-    pub ports: Box<[Port]>,
+    pub ports: Arc<[Port]>,
     /// Where packets leave.
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     /// Who is at which Ethernet address.
-    pub neighbors: Neighbors,
+    pub neighbors: Arc<Neighbors>,
     /// When flows end.
     pub timeouts: Timeouts,
     /// The key of the five-tuple hash.
     pub hash_key: HashKey,
     /// Whose destinations are rewritten, so that replies come through us.
-    pub nat: Nat,
+    pub nat: Arc<Nat>,
 }
 
 impl Tables {
     /// The VIP `id`, if it is in this generation.
     #[inline]
     pub fn vip(&self, id: VipId) -> Option<&Vip> {
-        self.vips.get(id.index())?.as_ref()
+        self.vips.get(id.index())?.as_deref()
     }
 
     /// The server in slot `id`, if it is in this generation.
@@ -110,7 +112,7 @@ impl Tables {
     /// The servers of the VIPs whose rule looks at live flows.
     pub fn servers_by_load(&self) -> impl Iterator<Item = ServerId> {
         let by_load = |vip| self.vip(vip).is_some_and(|vip| vip.selector.rule().counts_flows());
-        (0u32..).map(ServerId).zip(&self.servers).filter_map(move |(id, server)| {
+        (0u32..).map(ServerId).zip(&*self.servers).filter_map(move |(id, server)| {
             server.as_ref().is_some_and(|server| by_load(server.vip)).then_some(id)
         })
     }

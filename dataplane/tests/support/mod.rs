@@ -287,6 +287,22 @@ impl Rig {
         self.publisher.publish(Box::new(tables));
     }
 
+    /// Publishes a generation with these weights in force on the servers of the first VIP; `None`: the configured ones.
+    pub fn reweigh(&mut self, weights: Option<&[(&str, f64)]>) {
+        let service = self.spec.vips[0].service;
+        let (vip, _) = self.builder.vips().find(|(_, known)| **known == service).unwrap();
+        match weights {
+            Some(weights) => {
+                let weights: Vec<_> =
+                    weights.iter().map(|&(address, weight)| (self.server_id(address), weight)).collect();
+                self.builder.learn(vip, weights);
+            }
+            None => self.builder.unlearn(vip),
+        }
+        let tables = self.builder.reweigh(self.publisher.current(), [vip]);
+        self.publisher.publish(Box::new(tables));
+    }
+
     /// Sends one frame into a port and says what came of it.
     pub fn send(&mut self, port: u16, frame: &[u8]) -> Outcome {
         self.send_packet(port, MemoryPacket::new(frame))

@@ -1,5 +1,7 @@
 //! Weighted choice in O(1): the alias method.
 
+use std::sync::Arc;
+
 use super::below;
 
 /// One slot: below `threshold` the draw is `own`, from there on `alias`.
@@ -13,10 +15,11 @@ struct Slot {
 /// Draws from a list in proportion to weights.
 ///
 /// Built in O(n) by Vose's method ("A linear algorithm for generating random numbers with a given
-/// distribution", 1991). Equal inputs give equal tables, so every lcore and every balancer agrees.
+/// distribution", 1991). Equal inputs give equal tables, so every lcore and every balancer agrees. A clone shares the
+/// memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AliasTable {
-    slots: Box<[Slot]>,
+    slots: Arc<[Slot]>,
 }
 
 impl AliasTable {
@@ -32,7 +35,7 @@ impl AliasTable {
         let mean = total / items.len() as f64;
         // What each slot still has to give away, in units of a full slot.
         let mut share: Vec<f64> = items.iter().map(|&(_, weight)| weight / largest / mean).collect();
-        let mut slots: Box<[Slot]> =
+        let mut slots: Vec<Slot> =
             items.iter().map(|&(item, _)| Slot { threshold: u32::MAX, own: item, alias: item }).collect();
         let (mut small, mut large): (Vec<_>, Vec<_>) = (0..share.len()).partition(|&slot| share[slot] < 1.0);
         while let (Some(&under), Some(&over)) = (small.last(), large.last()) {
@@ -45,7 +48,7 @@ impl AliasTable {
                 small.push(over);
             }
         }
-        Self { slots }
+        Self { slots: slots.into() }
     }
 
     /// The index of the item that is drawn, or `None` when nothing has a weight.

@@ -5,6 +5,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use ipc::id::ServerId;
+
 use super::{
     below,
     members::{Candidate, Identity, Member, Members},
@@ -38,6 +40,11 @@ impl Ring {
             return Self::default();
         }
         Self { members: Members::new(candidates), slots: rings.slots(candidates) }
+    }
+
+    /// The same ring, of the configured weights as before, whose members have other weights in force.
+    pub(super) fn reweighed(&self, learned: impl Fn(ServerId) -> Option<f64>) -> Self {
+        Self { members: self.members.reweighed(learned), slots: Arc::clone(&self.slots) }
     }
 
     /// The server for this hash; `None` when there is none.
@@ -199,7 +206,6 @@ fn fill(pool: &[(Identity, u32)]) -> Vec<u32> {
 mod tests {
     use std::{net::IpAddr, time::Instant};
 
-    use ipc::id::ServerId;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! The servers that take a VIP's new flows.
 
-use std::{net::IpAddr, ops};
+use std::{net::IpAddr, ops, sync::Arc};
 
 use ipc::id::ServerId;
 
@@ -38,7 +38,7 @@ pub struct Candidate {
     pub identity: Identity,
     /// Its slot in this generation.
     pub server: ServerId,
-    /// Its weight; takes no new flows unless this is finite and above zero.
+    /// Its configured weight; takes no new flows unless this is finite and above zero.
     pub weight: f64,
 }
 
@@ -57,7 +57,7 @@ pub struct Member {
     pub server: ServerId,
     /// Bits of its identity's hash, for ties.
     salt: u32,
-    /// Its weight, finite and above zero.
+    /// Its weight in force, finite and above zero.
     pub weight: f64,
 }
 
@@ -71,7 +71,11 @@ impl Member {
 
 /// The servers that take new flows, in the order of their identities, one after the other in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Members(Box<[Member]>);
+pub struct Members {
+    members: Box<[Member]>,
+    /// The same in every generation of one configuration.
+    configured_weights: Arc<[f64]>,
+}
 
 impl Members {
     /// The members that [`eligible`] candidates are.
@@ -81,7 +85,30 @@ impl Members {
             salt: (candidate.identity.hash(0) >> 32) as u32,
             weight: candidate.weight,
         };
-        Self(candidates.iter().map(member).collect())
+        Self {
+            members: candidates.iter().map(member).collect(),
+            configured_weights: candidates.iter().map(|candidate| candidate.weight).collect(),
+        }
+    }
+
+    /// The same servers with other weights in force: those that `learned` has and that are finite and above zero, else
+    /// the configured ones.
+    pub(super) fn reweighed(&self, learned: impl Fn(ServerId) -> Option<f64>) -> Self {
+        let usable = |weight: &f64| weight.is_finite() && *weight > 0.0;
+        let weight =
+            |member: &Member, configured| learned(member.server).filter(usable).unwrap_or(configured);
+        let members = self.members.iter().zip(&*self.configured_weights);
+        Self {
+            members: members
+                .map(|(member, &configured)| Member { weight: weight(member, configured), ..*member })
+                .collect(),
+            configured_weights: Arc::clone(&self.configured_weights),
+        }
+    }
+
+    /// Their weights in the configuration, in their order.
+    pub fn configured_weights(&self) -> &[f64] {
+        &self.configured_weights
     }
 }
 
@@ -90,7 +117,7 @@ impl ops::Deref for Members {
 
     #[inline]
     fn deref(&self) -> &[Member] {
-        &self.0
+        &self.members
     }
 }
 

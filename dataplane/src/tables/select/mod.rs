@@ -5,6 +5,7 @@
 //! [`Load`]. `docs/design/selection.md` says what each rule promises.
 
 pub mod alias;
+pub mod coupling;
 pub mod maglev;
 pub mod members;
 mod selector;
@@ -12,6 +13,8 @@ mod selector;
 mod tests;
 
 use ipc::id::{LcoreId, ServerId, VipId};
+
+use super::hash::HashKey;
 
 pub use self::{
     maglev::Rings,
@@ -59,8 +62,14 @@ impl Select {
         matches!(self, Self::Lsq | Self::Lsq2 | Self::Sed | Self::Sed2)
     }
 
+    /// Whether learned weights act. The other rules go by the configured ones, or by none.
+    pub const fn follows_learned_weights(self) -> bool {
+        matches!(self, Self::Alias | Self::Lsq2 | Self::Sed | Self::Sed2)
+    }
+
     /// Whether the choice depends on nothing but the flow's hash and the generation, so that a packet
-    /// without state goes where the flow's first packet went.
+    /// without state goes where the flow's first packet went: always while the weights in force are the configured ones,
+    /// else as often as can be.
     pub const fn is_stateless(self) -> bool {
         matches!(self, Self::Hash | Self::Alias | Self::Maglev)
     }
@@ -76,6 +85,12 @@ pub trait Load {
 
     /// Which lcore this is.
     fn lcore(&self) -> LcoreId;
+}
+
+/// Another hash of the same flow for each `purpose`.
+#[inline]
+const fn remix(hash: u64, purpose: u64) -> u64 {
+    HashKey::fold(hash ^ 0xa409_3822_299f_31d1, 0x9e37_79b9_7f4a_7c15 ^ purpose << 1)
 }
 
 /// A number in `0..n` by the high half of `hash`, all alike; 0 when `n` is 0. `n` is below 2^32.

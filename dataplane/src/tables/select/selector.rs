@@ -6,32 +6,39 @@ use super::{
     Load, Select,
     alias::AliasTable,
     below,
+    coupling::Coupling,
     maglev::{Ring, Rings},
     members::{Candidate, Member, Members, eligible},
+    remix,
 };
-use crate::tables::hash::HashKey;
 
 /// How often a second server is drawn anew when it is the first one again.
 const REDRAWS: u64 = 3;
 
+/// A draw by the weights in force from a draw by the configured ones; `None`: their shares are the same.
+type Learned = Option<Box<Coupling>>;
+
 /// A rule with what it needs. Rules that are not a function of the hash alone carry the ring for packets
 /// without state.
+///
+/// Rings, and the alias table of [`Select::Alias`], are of the configured weights, for good: packets without state go
+/// by them, whatever is learned. Weights in force, in the members and in the tables of two draws, are for new flows.
 #[derive(Clone, Debug)]
 pub enum Selector {
     /// [`Select::Hash`].
     Hash(Members),
     /// [`Select::Alias`]; the table draws indices of the members.
-    Alias(Members, AliasTable),
+    Alias(Members, AliasTable, Learned),
     /// [`Select::Maglev`].
     Maglev(Ring),
     /// [`Select::Lsq`].
     Lsq(Ring),
     /// [`Select::Lsq2`].
-    Lsq2(Ring, AliasTable),
+    Lsq2(Ring, AliasTable, Learned),
     /// [`Select::Sed`].
     Sed(Ring),
     /// [`Select::Sed2`].
-    Sed2(Ring, AliasTable),
+    Sed2(Ring, AliasTable, Learned),
     /// [`Select::RoundRobin`], with the VIP whose turns are counted.
     RoundRobin(Ring, VipId),
 }
@@ -49,13 +56,45 @@ impl Selector {
         };
         match rule {
             Select::Hash => Self::Hash(Members::new(&candidates)),
-            Select::Alias => Self::Alias(Members::new(&candidates), table()),
+            Select::Alias => Self::Alias(Members::new(&candidates), table(), None),
             Select::Maglev => Self::Maglev(ring()),
             Select::Lsq => Self::Lsq(ring()),
-            Select::Lsq2 => Self::Lsq2(ring(), table()),
+            Select::Lsq2 => Self::Lsq2(ring(), table(), None),
             Select::Sed => Self::Sed(ring()),
-            Select::Sed2 => Self::Sed2(ring(), table()),
+            Select::Sed2 => Self::Sed2(ring(), table(), None),
             Select::RoundRobin => Self::RoundRobin(ring(), vip),
+        }
+    }
+
+    /// The same rule over the same servers with other weights in force: those that `learned` has, finite and above zero;
+    /// servers that it does not have get their configured ones. What does not depend on them is shared.
+    ///
+    /// Rules that learned weights have no effect on are cloned ([`Select::follows_learned_weights`]).
+    #[must_use]
+    pub fn reweighed(&self, learned: impl Fn(ServerId) -> Option<f64>) -> Self {
+        let weights =
+            |members: &Members| -> Vec<f64> { members.iter().map(|member| member.weight).collect() };
+        let coupling =
+            |members: &Members| Coupling::new(members.configured_weights(), &weights(members)).map(Box::new);
+        let table = |members: &Members| AliasTable::new(&weights(members));
+        match self {
+            Self::Hash(_) | Self::Maglev(_) | Self::Lsq(_) | Self::RoundRobin(..) => self.clone(),
+            Self::Alias(members, configured, _) => {
+                let members = members.reweighed(learned);
+                let coupling = coupling(&members);
+                Self::Alias(members, configured.clone(), coupling)
+            }
+            Self::Sed(ring) => Self::Sed(ring.reweighed(learned)),
+            Self::Lsq2(ring, ..) => {
+                let ring = ring.reweighed(learned);
+                let (table, coupling) = (table(ring.members()), coupling(ring.members()));
+                Self::Lsq2(ring, table, coupling)
+            }
+            Self::Sed2(ring, ..) => {
+                let ring = ring.reweighed(learned);
+                let (table, coupling) = (table(ring.members()), coupling(ring.members()));
+                Self::Sed2(ring, table, coupling)
+            }
         }
     }
 
@@ -77,12 +116,12 @@ impl Selector {
     #[inline]
     pub const fn members(&self) -> &Members {
         match self {
-            Self::Hash(members) | Self::Alias(members, _) => members,
+            Self::Hash(members) | Self::Alias(members, ..) => members,
             Self::Maglev(ring)
             | Self::Lsq(ring)
-            | Self::Lsq2(ring, _)
+            | Self::Lsq2(ring, ..)
             | Self::Sed(ring)
-            | Self::Sed2(ring, _)
+            | Self::Sed2(ring, ..)
             | Self::RoundRobin(ring, _) => ring.members(),
         }
     }
@@ -93,28 +132,29 @@ impl Selector {
     #[inline]
     pub fn select<L: Load>(&self, hash: u64, load: &L) -> Option<ServerId> {
         let member = match self {
-            Self::Hash(_) | Self::Alias(..) | Self::Maglev(_) => return self.stateless(hash),
+            Self::Hash(_) | Self::Maglev(_) => return self.stateless(hash),
+            Self::Alias(members, table, learned) => members.get(follow(learned, table.draw(hash)?, hash)),
             Self::Lsq(ring) => of_all(ring, Cost::Flows, hash, load),
             Self::Sed(ring) => of_all(ring, Cost::Delay, hash, load),
-            Self::Lsq2(ring, table) => of_two(ring, table, Cost::Flows, hash, load),
-            Self::Sed2(ring, table) => of_two(ring, table, Cost::Delay, hash, load),
+            Self::Lsq2(ring, table, learned) => of_two(ring, (table, learned), Cost::Flows, hash, load),
+            Self::Sed2(ring, table, learned) => of_two(ring, (table, learned), Cost::Delay, hash, load),
             Self::RoundRobin(ring, vip) => next(ring.members(), load.take_turn(*vip), load.lcore()),
         };
         Some(member?.server)
     }
 
     /// The server for a packet that has no flow entry and begins no flow: the same on every lcore and, by
-    /// equal generations, on every balancer. `None` when no server takes new flows.
+    /// equal configurations, on every balancer, whatever is learned. `None` when no server takes new flows.
     #[inline]
     pub fn stateless(&self, hash: u64) -> Option<ServerId> {
         let member = match self {
             Self::Hash(members) => members.get(below(hash, members.len())),
-            Self::Alias(members, table) => members.get(table.draw(hash)?),
+            Self::Alias(members, table, _) => members.get(table.draw(hash)?),
             Self::Maglev(ring)
             | Self::Lsq(ring)
-            | Self::Lsq2(ring, _)
+            | Self::Lsq2(ring, ..)
             | Self::Sed(ring)
-            | Self::Sed2(ring, _)
+            | Self::Sed2(ring, ..)
             | Self::RoundRobin(ring, _) => ring.get(hash),
         };
         Some(member?.server)
@@ -128,12 +168,6 @@ impl Selector {
         let order = members[start..].iter().chain(&members[..start]);
         order.map(|member| member.server).filter(move |&server| server != first)
     }
-}
-
-/// Another hash of the same flow for each `purpose`.
-#[inline]
-const fn remix(hash: u64, purpose: u64) -> u64 {
-    HashKey::fold(hash ^ 0xa409_3822_299f_31d1, 0x9e37_79b9_7f4a_7c15 ^ purpose << 1)
 }
 
 /// What is to be small.
@@ -194,18 +228,24 @@ fn of_all<'a, L: Load>(ring: &'a Ring, cost: Cost, hash: u64, load: &L) -> Optio
     Some(best.member)
 }
 
-/// The cheaper of two draws by weight, of different servers where there are two. The first draw is the ring's, and
-/// it wins ties: packets without state go where most of the flows went.
+/// The draw that a draw by the configured weights becomes.
+#[inline]
+fn follow(learned: &Learned, drawn: usize, hash: u64) -> usize {
+    learned.as_ref().map_or(drawn, |coupling| coupling.apply(drawn, hash))
+}
+
+/// The cheaper of two draws by weight, of different servers where there are two. The first draw is the ring's as far as
+/// the weights in force allow, and it wins ties: packets without state go where most of the flows went.
 #[inline]
 fn of_two<'a, L: Load>(
     ring: &'a Ring,
-    table: &AliasTable,
+    (table, learned): (&AliasTable, &Learned),
     cost: Cost,
     hash: u64,
     load: &L,
 ) -> Option<&'a Member> {
     let members = ring.members();
-    let first = ring.index(hash)?;
+    let first = follow(learned, ring.index(hash)?, hash);
     let mut second = first;
     for redraw in 1..=REDRAWS {
         second = table.draw(remix(hash, redraw))?;

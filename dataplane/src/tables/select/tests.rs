@@ -135,17 +135,115 @@ fn shares_without_load_are_the_weights_or_equal() {
     }
 }
 
-/// Flows that stay: the counts end up in proportion to the weights, closely, and evenly under `lsq`.
+/// The selector of configured weights `configured` with weights in force `learned`.
+fn reweighed(rule: Select, configured: &[f64], learned: &[f64]) -> Selector {
+    selector(rule, configured).reweighed(|server| learned.get(server.index()).copied())
+}
+
+#[test]
+fn shares_without_load_are_the_learned_weights_where_they_act() {
+    let (configured, learned) = ([1.0, 2.0, 5.0, 1.0], [4.0, 1.0, 2.0, 1.0]);
+    let total = 20_000;
+    for (rule, expected) in [
+        (Select::Hash, [1.0; 4]),
+        (Select::Alias, learned),
+        (Select::Maglev, configured),
+        (Select::RoundRobin, [1.0; 4]),
+        (Select::Lsq, configured), // all idle: ties go to the ring's choice
+        (Select::Lsq2, learned),   // all idle: the first draw wins
+    ] {
+        let (selector, load) = (reweighed(rule, &configured, &learned), Fake::default());
+        let mut counts = [0u32; 4];
+        for flow in 0..total {
+            counts[selector.select(hash(flow), &load).unwrap().index()] += 1;
+        }
+        for (count, weight) in counts.iter().zip(expected) {
+            let share = weight / expected.iter().sum::<f64>();
+            let deviation = (total as f64 * share * (1.0 - share)).sqrt();
+            let off = (f64::from(*count) - total as f64 * share) / deviation;
+            assert!(off.abs() < 5.0, "{rule:?}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn packets_without_state_go_where_they_went_whatever_is_learned() {
+    let configured = [1.0, 2.0, 5.0, 1.0];
+    for rule in Select::ALL {
+        let before = selector(rule, &configured);
+        for learned in [[4.0, 1.0, 2.0, 1.0], [1e-9, 1e9, 1.0, 1.0], configured] {
+            let after = reweighed(rule, &configured, &learned);
+            for flow in 0..2000 {
+                assert_eq!(before.stateless(hash(flow)), after.stateless(hash(flow)), "{rule:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn flows_begin_where_packets_without_state_go_as_often_as_the_weights_allow() {
+    let (configured, learned) = ([1.0; 4], [1.2, 1.0, 1.0, 0.8]); // 5 % of the flows must go elsewhere
+    for rule in [Select::Alias, Select::Lsq2] {
+        let (selector, load) = (reweighed(rule, &configured, &learned), Fake::default());
+        let home = |&flow: &u64| selector.select(hash(flow), &load) == selector.stateless(hash(flow));
+        let at_home = (0..20_000).filter(home).count();
+        assert!((18_840..19_160).contains(&at_home), "{rule:?}: {at_home}"); // 5 standard deviations
+    }
+}
+
+#[test]
+fn weights_that_are_taken_back_or_only_scaled_choose_as_the_configured_ones() {
+    let configured = [1.0, 2.0, 5.0, 1.0];
+    for rule in Select::ALL {
+        let plain = selector(rule, &configured);
+        let learned = reweighed(rule, &configured, &[4.0, 1.0, 2.0, 1.0]);
+        let back = learned.reweighed(|_| None);
+        let scaled = reweighed(rule, &configured, &configured.map(|weight| weight * 0.25));
+        let loads = [Fake::default(), Fake::default(), Fake::default()];
+        for flow in 0..2000 {
+            let [plain, back, scaled] = [&plain, &back, &scaled]
+                .into_iter()
+                .zip(&loads)
+                .map(|(selector, load)| {
+                    let server = selector.select(hash(flow), load).unwrap();
+                    *load.flows.borrow_mut().entry(server).or_default() += 1;
+                    server
+                })
+                .collect::<Vec<_>>()[..]
+            else {
+                panic!("three")
+            };
+            assert_eq!((plain, plain), (back, scaled), "{rule:?}, flow {flow}");
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_no_weights_leave_the_configured_ones_in_force() {
+    for rule in Select::ALL {
+        let absurd = reweighed(rule, &[1.0, 2.0, 3.0, 4.0], &[f64::NAN, 0.0, -1.0, f64::INFINITY]);
+        let weights: Vec<f64> = absurd.members().iter().map(|member| member.weight).collect();
+        assert_eq!(weights, [1.0, 2.0, 3.0, 4.0], "{rule:?}");
+        let none = reweighed(rule, &[0.0, 1.0], &[5.0, 5.0]);
+        assert_eq!(none.members().len(), 1, "{rule:?}: who is to get nothing gets nothing");
+    }
+}
+
+/// Flows that stay: the counts end up in proportion to the weights, closely, and evenly under `lsq`; whether the
+/// weights are configured or learned.
 #[test]
 fn rules_by_load_fill_servers_by_their_weights() {
     let weights = [1.0, 2.0, 5.0];
-    for (rule, expected, most) in [
-        (Select::Sed, weights, 1.0),
-        (Select::Sed2, weights, 30.0),
-        (Select::Lsq, [1.0; 3], 1.0),
-        (Select::Lsq2, [1.0; 3], 60.0),
+    for (rule, configured, expected, most) in [
+        (Select::Sed, weights, weights, 1.0),
+        (Select::Sed2, weights, weights, 30.0),
+        (Select::Lsq, weights, [1.0; 3], 1.0),
+        (Select::Lsq2, weights, [1.0; 3], 60.0),
+        (Select::Sed, [1.0; 3], weights, 1.0),
+        (Select::Sed2, [5.0, 2.0, 1.0], weights, 30.0),
+        (Select::Lsq2, [5.0, 2.0, 1.0], [1.0; 3], 60.0),
     ] {
-        let (selector, load) = (selector(rule, &weights), Fake::default());
+        let (selector, load) = (reweighed(rule, &configured, &weights), Fake::default());
         for flow in 0..8000 {
             let server = selector.select(hash(flow), &load).unwrap();
             *load.flows.borrow_mut().entry(server).or_default() += 1;

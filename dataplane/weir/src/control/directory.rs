@@ -1,6 +1,12 @@
 //! What identifiers are called: names of VIPs and servers for metrics and people.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use dataplane::{
     tables::{Builder, Tables, builder::ServerKey, server::ServerState, vip::Service},
@@ -41,8 +47,8 @@ pub struct ServerLabel {
     pub vip: String,
     /// Its address, with its port under NAT.
     pub name: String,
-    /// Its weight in force; zero when it takes no new flows.
-    pub weight: f64,
+    /// Its weight in force; zero when it takes no new flows. Changes in place with learned weights.
+    pub weight: SharedWeight,
     /// Its weight in the configuration; zero when that no longer has it.
     pub configured_weight: f64,
     /// Its state in force.
@@ -55,15 +61,43 @@ pub struct ServerLabel {
     pub born: u64,
 }
 
+/// A weight that the control thread writes and others read; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct SharedWeight(Arc<AtomicU64>);
+
+impl SharedWeight {
+    fn new(weight: f64) -> Self {
+        Self(Arc::new(AtomicU64::new(weight.to_bits())))
+    }
+
+    fn set(&self, weight: f64) {
+        // Relaxed: nothing else is told by it.
+        self.0.store(weight.to_bits(), Ordering::Relaxed);
+    }
+
+    /// What it is now.
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl PartialEq for SharedWeight {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
 /// All VIPs and servers that workers may know.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
-    /// The generation that it is of.
+    /// The generation that its names and states are of. One in which only weights are new makes no new directory.
     pub generation: u64,
     /// By name of the configuration, removed ones last.
     pub vips: Vec<VipLabel>,
     /// In the order of their VIPs, those of a VIP together.
     pub servers: Vec<ServerLabel>,
+    /// Where each server is in the list.
+    places: HashMap<ServerId, usize>,
     names: HashMap<Service, String>,
     departed: HashMap<Service, Totals>,
     slots: HashMap<ServerId, Slot>,
@@ -124,8 +158,6 @@ impl Directory {
             .map(|(&id, key)| {
                 let wanted = order.get(&key.service).and_then(|&vip| wanted(config, &config.vips[vip], key));
                 let state = tables.server(id).map_or(ServerState::Draining, |server| server.state);
-                let weight =
-                    wanted.filter(|_| state == ServerState::Active).map_or(0.0, |server| server.weight);
                 let slot = self.slots.get(&id);
                 ServerLabel {
                     id,
@@ -135,7 +167,7 @@ impl Directory {
                         || key.address.to_string(),
                         |port| std::net::SocketAddr::new(key.address, port).to_string(),
                     ),
-                    weight,
+                    weight: SharedWeight::new(0.0),
                     configured_weight: wanted.map_or(0.0, |server| server.weight),
                     state,
                     configured: wanted.is_some(),
@@ -144,6 +176,24 @@ impl Directory {
                 }
             })
             .collect();
+        self.places = self.servers.iter().enumerate().map(|(at, server)| (server.id, at)).collect();
+        self.reweigh(tables, self.vips.iter().map(|vip| vip.id));
+    }
+
+    /// Brings the weights in force of these VIPs' servers up to date with `tables`, for all who have this directory.
+    pub fn reweigh(&self, tables: &Tables, vips: impl IntoIterator<Item = VipId>) {
+        let members =
+            vips.into_iter().filter_map(|vip| tables.vip(vip)).flat_map(|vip| vip.selector.members().iter());
+        for member in members {
+            if let Some(server) = self.server(member.server) {
+                server.weight.set(member.weight);
+            }
+        }
+    }
+
+    /// The server in slot `id`.
+    pub fn server(&self, id: ServerId) -> Option<&ServerLabel> {
+        self.servers.get(*self.places.get(&id)?)
     }
 }
 

@@ -10,7 +10,6 @@ mod totals;
 mod weights;
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
@@ -29,13 +28,13 @@ use dataplane::{
     worker::{Handle, InjectedFrame},
 };
 use ipc::{
-    id::{PortId, ServerId, VipId},
+    id::{PortId, ServerId},
     snapshot::{self, Publisher, Reader},
 };
 
 use self::{announce::Announcer, neighbors::NeighborCache};
 pub use self::{
-    directory::{Directory, ServerLabel, VipLabel},
+    directory::{Directory, ServerLabel, SharedWeight, VipLabel},
     totals::{Totals, live_flows},
     weights::{VipWeights, Weights},
 };
@@ -183,19 +182,24 @@ impl Control {
     /// Ignored are identifiers that are unknown or mean another server by now, and weights that are not finite and above
     /// zero. A server with a configured weight of zero gets no flows, whatever is learned.
     pub fn weigh(&mut self, weights: &Weights) {
-        let born: HashMap<ServerId, (VipId, u64)> =
-            self.directory.servers.iter().map(|server| (server.id, (server.vip_id, server.born))).collect();
         for VipWeights { vip, servers } in &weights.vips {
             let Some(servers) = servers else {
                 self.builder.unlearn(*vip);
                 continue;
             };
-            let meant = |id: &ServerId| {
-                born.get(id).is_some_and(|(of, born)| of == vip && *born <= weights.generation)
+            let meant = |id| {
+                let server = self.directory.server(id);
+                server.is_some_and(|server| server.vip_id == *vip && server.born <= weights.generation)
             };
-            self.builder.learn(*vip, servers.iter().copied().filter(|(id, _)| meant(id)));
+            self.builder.learn(*vip, servers.iter().copied().filter(|&(id, _)| meant(id)));
         }
-        self.publish();
+        if weights.vips.is_empty() {
+            return;
+        }
+        let vips = || weights.vips.iter().map(|weights| weights.vip);
+        let tables = self.builder.reweigh(self.publisher.current(), vips());
+        self.directory.reweigh(&tables, vips());
+        self.publisher.publish(Box::new(tables));
     }
 
     /// Puts in force what the policy thread has put into the mailbox, and tells how long it took from the observation
@@ -410,7 +414,7 @@ mod tests {
         time::Clock,
         worker::{Parts, Worker},
     };
-    use ipc::id::LcoreId;
+    use ipc::id::{LcoreId, VipId};
 
     use super::*;
 

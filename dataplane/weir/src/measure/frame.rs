@@ -80,7 +80,7 @@ fn statistics(server: &ServerLabel, now: Nanos, workers: &[Handle], bank: &Bank)
     };
     let mut record = ServerStatistics {
         configured_weight: server.configured_weight,
-        weight: server.weight,
+        weight: server.weight.get(),
         open: live_flows(server.id, workers),
         created: totals.created,
         established: totals.established,

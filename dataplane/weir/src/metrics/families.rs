@@ -234,7 +234,7 @@ fn servers(page: &Page, source: &Source, status: &Status) {
         }
         count(repeated.as_ref(), &labels, totals.syn_retransmits);
         set(flows.as_ref(), &labels, live_flows(server.id, &source.workers));
-        ratio(weight.as_ref(), &labels, server.weight);
+        ratio(weight.as_ref(), &labels, server.weight.get());
         let is_up = server.state != dataplane::tables::server::ServerState::Down;
         set(up.as_ref(), &labels, u64::from(is_up));
     }
