@@ -5,6 +5,7 @@
 //! here knows of packets.
 #![forbid(unsafe_code)]
 
+pub mod agents;
 pub mod base;
 pub mod features;
 pub mod guard;
@@ -13,6 +14,7 @@ pub mod rewards;
 pub mod rules;
 pub mod state;
 pub mod steering;
+pub mod threads;
 
 use std::fmt;
 
