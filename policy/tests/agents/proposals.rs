@@ -173,3 +173,16 @@ fn numbers_out_of_range_cost_one_proposal() {
         assert!(agent.memory().is_empty() && agent.corrections().is_empty());
     }
 }
+
+#[test]
+fn a_proposal_allocates_nothing() {
+    for kind in KINDS {
+        let (mut world, mut agent, mut proposal) = (World::new(64, 1), agent(kind, 1), Vec::new());
+        for step in 0..10 {
+            world.go_on();
+            let observation = world.observation();
+            let info = allocation_counter::measure(|| agent.propose(&observation, &mut proposal));
+            assert!(step == 0 || info.count_total == 0, "step {step}: {info:?}");
+        }
+    }
+}
