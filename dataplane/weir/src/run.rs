@@ -34,12 +34,6 @@ use crate::{
 /// How long the control thread stands back after a panic, which may well come again.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
 
-/// Between two rounds of the control thread.
-const ROUND: Duration = Duration::from_millis(1);
-
-/// The same while some worker does not use new weights yet: when the last one does is measured.
-const SETTLING: Duration = Duration::from_micros(50);
-
 /// Rounds between two looks at what changes slowly: links, device counters, names.
 const STATUS_ROUNDS: u32 = 500;
 
@@ -118,7 +112,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
 }
 
 /// Starts the thread that takes the workers' samples and publishes statistics.
-fn start_policy(parts: measure::Parts, clock: Clock) -> Result<measure::Thread, Failure> {
+pub fn start_policy(parts: measure::Parts, clock: Clock) -> Result<measure::Thread, Failure> {
     let observer = measure::Observer::new(&parts, clock.now()).map_err(|error| {
         let path = parts.region.path.as_deref().unwrap_or(Path::new("")).display();
         Failure::environment(format!("[region] path {path}: {error}"), error.remedy())
@@ -368,13 +362,10 @@ fn control_loop(
         let asked_to_reload = signals.reload.swap(false, Ordering::Relaxed);
         let report = asked_to_reload || rounds.is_multiple_of(STATUS_ROUNDS);
         let round = survive("control", &source.control_panics, || {
-            let now = clock.now();
-            control.tick(now);
+            control.round(&source.findings, clock);
             if asked_to_reload {
-                reload(control, &path, source, now);
+                reload(control, &path, source, clock.now());
             }
-            source.findings.follow(control.directory());
-            control.take_weights(&source.findings, clock);
             if report {
                 control.links(ports.iter().map(|port| port.link().up));
                 source.set_status(status(control, ports, meter.measure(&source.workers)));
@@ -391,8 +382,7 @@ fn control_loop(
             return Ok(());
         }
         rounds = rounds.wrapping_add(1);
-        // New weights wake us before that.
-        thread::park_timeout(if control.has_weights_under_way() { SETTLING } else { ROUND });
+        control.pause();
     }
 }
 

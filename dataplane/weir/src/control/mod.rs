@@ -12,6 +12,8 @@ mod weights;
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use dataplane::{
@@ -53,6 +55,12 @@ const EXCHANGE_EVERY_NANOS: u64 = 2_000_000;
 
 /// Most addresses that are announced in one round: questions for neighbours share the queue.
 const ANNOUNCEMENTS_PER_ROUND: usize = 8;
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_millis(1);
+
+/// The same while some worker does not use new weights yet: when the last one does is measured.
+const SETTLING: Duration = Duration::from_micros(50);
 
 /// What the control thread owns.
 #[derive(Debug)]
@@ -130,6 +138,18 @@ impl Control {
         self.prober = Some(prober);
     }
 
+    /// A round of the control thread: [`Control::tick`], and what there is between it and the policy thread.
+    pub fn round(&mut self, findings: &Findings, clock: Clock) {
+        self.tick(clock.now());
+        findings.follow(&self.directory);
+        self.take_weights(findings, clock);
+    }
+
+    /// Waits for the next round, or until someone wakes this thread: see [`Findings::wake`].
+    pub fn pause(&self) {
+        thread::park_timeout(if self.under_way.is_some() { SETTLING } else { ROUND });
+    }
+
     /// One round: hears the workers' news, asks for neighbours, publishes what changed, frees what is retired.
     pub fn tick(&mut self, now: Nanos) {
         self.hear(now);
@@ -204,7 +224,7 @@ impl Control {
 
     /// Puts in force what the policy thread has put into the mailbox, and tells how long it took from the observation
     /// until every worker used the weights.
-    pub fn take_weights(&mut self, findings: &Findings, clock: Clock) {
+    fn take_weights(&mut self, findings: &Findings, clock: Clock) {
         if let Some(weights) = findings.take_weights() {
             self.weigh(&weights);
             self.under_way.get_or_insert(weights.t);
@@ -214,11 +234,6 @@ impl Control {
         {
             findings.weights_in_force(observed, clock.now());
         }
-    }
-
-    /// Whether some worker does not use the newest weights yet.
-    pub const fn has_weights_under_way(&self) -> bool {
-        self.under_way.is_some()
     }
 
     /// Learns whether the link of each port is up, in the order of the configuration.
@@ -516,10 +531,10 @@ mod tests {
         assert_eq!(in_force(&control)[0], (11, 3.0));
         (0..64).for_each(|_| _ = workers[0].turn());
         control.take_weights(&findings, clock);
-        assert_eq!((control.has_weights_under_way(), findings.policy_loop().count()), (true, 0));
+        assert_eq!((control.under_way.is_some(), findings.policy_loop().count()), (true, 0));
         (0..64).for_each(|_| _ = workers[1].turn());
         control.take_weights(&findings, clock);
-        assert_eq!((control.has_weights_under_way(), findings.policy_loop().count()), (false, 1));
+        assert_eq!((control.under_way.is_some(), findings.policy_loop().count()), (false, 1));
         assert_eq!(findings.take_weights(), None);
     }
 
