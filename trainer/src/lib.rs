@@ -3,4 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod evaluate;
+pub mod learners;
+pub mod sanity;
 pub mod sim;

@@ -1,0 +1,247 @@
+//! Episodes that are kept, and sequences of them that are replayed.
+
+use std::collections::VecDeque;
+
+use candle_core::{Device, Result, Tensor};
+use policy::agents::net::Input;
+
+use super::draws::Draws;
+
+/// How large what is seen is. All agents see the same number of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// A.
+    pub agents: usize,
+    /// S, for each agent.
+    pub servers: usize,
+    /// F, for each server.
+    pub server_features: usize,
+    /// C, for each agent.
+    pub context_features: usize,
+    /// Z, of the whole.
+    pub state: usize,
+    /// H, remembered for each server.
+    pub hidden: usize,
+}
+
+/// What is seen at one moment, row by row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// `[A, S, F]`.
+    pub servers: Vec<f32>,
+    /// `[A, C]`.
+    pub context: Vec<f32>,
+    /// 1 or 0, `[A, S]`.
+    pub active: Vec<f32>,
+    /// Known in training only, `[Z]`.
+    pub state: Vec<f32>,
+    /// What the agents remembered before they saw this, `[A, S, H]`.
+    pub hidden: Vec<f32>,
+}
+
+/// What was done at a moment, and what came of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taken {
+    /// A correction, or the number of a level, `[A, S]`.
+    pub action: Vec<f32>,
+    /// The reward.
+    pub reward: f32,
+    /// Whether nothing can come after. The end of the time that was allowed is not such an end.
+    pub terminal: bool,
+}
+
+/// A run: one moment more than steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Episode {
+    /// What was seen; the last one is what the last step led to.
+    pub moments: Vec<Moment>,
+    /// What was done.
+    pub taken: Vec<Taken>,
+}
+
+/// Which sequences are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Steps of a sequence, those that only warm the memory up included.
+    pub length: usize,
+    /// Sequences start at multiples of it: memory is kept there, and dropped elsewhere.
+    pub stride: usize,
+}
+
+/// Sequences side by side. N = B·A rows: agent by agent within a sequence. A list has an entry for each moment.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// What was seen, one moment more than steps: `[N, S, F]`, `[N, C]`, `[N, S]`.
+    pub inputs: Vec<Input>,
+    /// What was known of the whole, `[T + 1, B, Z]`.
+    pub state: Tensor,
+    /// What was done, `[T, N, S]`.
+    pub actions: Tensor,
+    /// `[T, B]`.
+    pub rewards: Tensor,
+    /// 1 where nothing can come after, `[T, B]`.
+    pub terminal: Tensor,
+    /// 1 for steps that there were, 0 for those after an episode's end, `[T, B]`.
+    pub mask: Tensor,
+    /// What was remembered before the first moment, `[N, S, H]`.
+    pub hidden: Tensor,
+}
+
+/// The episodes that are kept: whole ones, the oldest make room.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    layout: Layout,
+    cut: Cut,
+    capacity: usize,
+    steps: usize,
+    episodes: VecDeque<Episode>,
+}
+
+impl Replay {
+    /// Room for `capacity` steps.
+    pub const fn new(layout: Layout, cut: Cut, capacity: usize) -> Self {
+        Self { layout, cut, capacity, steps: 0, episodes: VecDeque::new() }
+    }
+
+    /// Steps that are kept.
+    pub const fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Keeps an episode.
+    pub fn push(&mut self, mut episode: Episode) {
+        for (index, moment) in episode.moments.iter_mut().enumerate() {
+            if !index.is_multiple_of(self.cut.stride) {
+                moment.hidden = Vec::new();
+            }
+        }
+        self.steps += episode.taken.len();
+        self.episodes.push_back(episode);
+        while self.steps > self.capacity && self.episodes.len() > 1 {
+            self.steps -= self.episodes.pop_front().map_or(0, |oldest| oldest.taken.len());
+        }
+    }
+
+    /// Draws `count` sequences, each step that is kept being as likely as any other to lie in the stride a sequence begins with.
+    ///
+    /// There has to be a step. Sequences never cross an episode's end; what is missing is masked.
+    pub fn sample(&self, count: usize, draws: &mut Draws) -> Result<Batch> {
+        let starts: Vec<_> = (0..count).map(|_| self.locate(draws.below(self.steps))).collect();
+        self.batch(&starts)
+    }
+
+    fn locate(&self, mut step: usize) -> (&Episode, usize) {
+        for episode in &self.episodes {
+            if step < episode.taken.len() {
+                return (episode, step / self.cut.stride * self.cut.stride);
+            }
+            step -= episode.taken.len();
+        }
+        unreachable!("`steps` is the sum of the episodes' lengths")
+    }
+
+    fn batch(&self, starts: &[(&Episode, usize)]) -> Result<Batch> {
+        let Layout { agents, servers, server_features, context_features, state, hidden } = self.layout;
+        let (length, count) = (self.cut.length, starts.len());
+        let rows = count * agents;
+        let moments = |time: usize| {
+            starts
+                .iter()
+                .map(move |(episode, start)| &episode.moments[(start + time).min(episode.taken.len())])
+        };
+        let flat = |time: usize, part: fn(&Moment) -> &[f32]| -> Vec<f32> {
+            moments(time).flat_map(|moment| part(moment).iter().copied()).collect()
+        };
+        let tensor = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
+        let inputs = (0..=length).map(|time| {
+            Ok(Input {
+                servers: tensor(flat(time, |moment| &moment.servers), &[rows, servers, server_features])?,
+                context: tensor(flat(time, |moment| &moment.context), &[rows, context_features])?,
+                active: tensor(flat(time, |moment| &moment.active), &[rows, servers])?,
+            })
+        });
+        let states = (0..=length).flat_map(|time| flat(time, |moment| &moment.state)).collect();
+        let taken = |time: usize| starts.iter().map(move |(episode, start)| episode.taken.get(start + time));
+        let steps = |part: fn(&Taken) -> f32| -> Result<Tensor> {
+            let values = (0..length).flat_map(|time| taken(time).map(|taken| taken.map_or(0.0, part)));
+            tensor(values.collect(), &[length, count])
+        };
+        let nothing = vec![0.0; agents * servers];
+        let actions = (0..length).flat_map(taken);
+        let actions = actions.flat_map(|taken| taken.map_or(&nothing, |taken| &taken.action)).copied();
+        Ok(Batch {
+            inputs: inputs.collect::<Result<_>>()?,
+            state: tensor(states, &[length + 1, count, state])?,
+            actions: tensor(actions.collect(), &[length, rows, servers])?,
+            rewards: steps(|taken| taken.reward)?,
+            terminal: steps(|taken| f32::from(u8::from(taken.terminal)))?,
+            mask: steps(|_| 1.0)?,
+            hidden: tensor(flat(0, |moment| &moment.hidden), &[rows, servers, hidden])?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::draws::Use, *};
+
+    const LAYOUT: Layout =
+        Layout { agents: 2, servers: 1, server_features: 1, context_features: 1, state: 1, hidden: 1 };
+
+    fn episode(first: usize, steps: usize) -> Episode {
+        let number = |index: usize| (first + index) as f32;
+        let moment = |index| Moment {
+            servers: vec![number(index), -number(index)],
+            context: vec![0.5; 2],
+            active: vec![1.0; 2],
+            state: vec![number(index)],
+            hidden: vec![number(index); 2],
+        };
+        let taken = |index| Taken {
+            action: vec![number(index); 2],
+            reward: number(index),
+            terminal: index + 1 == steps,
+        };
+        Episode { moments: (0..=steps).map(moment).collect(), taken: (0..steps).map(taken).collect() }
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn sequences_begin_where_memory_is_kept_and_end_with_the_episode() {
+        let mut replay = Replay::new(LAYOUT, Cut { length: 4, stride: 2 }, 100);
+        replay.push(episode(10, 5));
+        let mut draws = Draws::new(1, Use::Replay);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let batch = replay.sample(1, &mut draws).unwrap();
+            let hidden = numbers(&batch.hidden);
+            assert_eq!(hidden, numbers(&batch.state)[..1].repeat(2), "memory and moment are of one time");
+            let start = hidden[0] as usize - 10;
+            seen.insert(start);
+            let steps = (5 - start).min(4);
+            assert_eq!(numbers(&batch.mask), [vec![1.0; steps], vec![0.0; 4 - steps]].concat());
+            let rewards: Vec<f32> =
+                (0..4).map(|time| if time < steps { hidden[0] + time as f32 } else { 0.0 }).collect();
+            assert_eq!(numbers(&batch.rewards), rewards);
+            let terminal: Vec<f32> = (0..4).map(|time| f32::from(u8::from(start + time == 4))).collect();
+            assert_eq!(numbers(&batch.terminal), terminal);
+            let last = numbers(&batch.inputs[4].servers);
+            assert_eq!(last, [(10 + (start + 4).min(5)) as f32, -((10 + (start + 4).min(5)) as f32)]);
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 2, 4]);
+    }
+
+    #[test]
+    fn oldest_episodes_make_room() {
+        let mut replay = Replay::new(LAYOUT, Cut { length: 2, stride: 1 }, 10);
+        for first in 0..5 {
+            replay.push(episode(first * 100, 4));
+        }
+        assert_eq!(replay.steps(), 8);
+        let batch = replay.sample(64, &mut Draws::new(1, Use::Replay)).unwrap();
+        assert!(numbers(&batch.hidden).iter().all(|&number| number >= 300.0));
+    }
+}
