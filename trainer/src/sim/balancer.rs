@@ -181,7 +181,8 @@ impl Balancer {
             }
         }
         if is_changed {
-            self.rebuild();
+            self.generation += 1;
+            self.reweigh();
         }
     }
 
@@ -192,12 +193,21 @@ impl Balancer {
         let candidate = |server: &ServerStatistics| Candidate {
             identity: Identity { address: Ipv4Addr::from(0x0a00_0001 + server.server).into(), port: None },
             server: ServerId(server.server),
-            weight: server.weight,
+            weight: server.configured_weight,
         };
         let candidates = self.servers.iter().filter(active).map(candidate).collect();
         self.rings.begin();
         self.selector = Selector::new(self.rule, VIP, candidates, &mut self.rings);
         self.rings.end();
+        if self.servers.iter().any(|server| server.weight != server.configured_weight) {
+            self.reweigh();
+        }
+    }
+
+    /// The same servers, by the weights in force.
+    fn reweigh(&mut self) {
+        let weight = |ServerId(id)| self.servers.get(id as usize).map(|server| server.weight);
+        self.selector = self.selector.reweighed(weight);
     }
 
     /// A SYN comes, and its flow is given to a server.
