@@ -2,6 +2,8 @@
 //!
 //! Weights here are relative: their mean over the active servers is about 1. `docs/design/steering.md` says what holds.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     observation::{Observation, PerServer},
     state::{Reader, StateError, Writer},
@@ -29,11 +31,34 @@ const ROUNDING: f64 = 1e-10;
 const LARGEST_SCALE: f64 = 1020.0;
 
 /// How far weights may go.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked", into = "Unchecked")]
 pub struct Bounds {
     weight_min: f64,
     weight_max: f64,
     step_max: f64,
+}
+
+/// Bounds as they are written down.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Unchecked {
+    weight_min: f64,
+    weight_max: f64,
+    step_max: f64,
+}
+
+impl TryFrom<Unchecked> for Bounds {
+    type Error = BoundsError;
+
+    fn try_from(Unchecked { weight_min, weight_max, step_max }: Unchecked) -> Result<Self, BoundsError> {
+        Self::new(weight_min, weight_max, step_max)
+    }
+}
+
+impl From<Bounds> for Unchecked {
+    fn from(Bounds { weight_min, weight_max, step_max }: Bounds) -> Self {
+        Self { weight_min, weight_max, step_max }
+    }
 }
 
 /// Bounds that make no sense.
@@ -285,14 +310,17 @@ impl Guard {
     }
 }
 
-/// In units of their mean over `count` servers. By the largest first, so that nothing overflows.
+/// In units of their mean over `count` servers. What is in these units already stays as it is, to the bit.
 fn normalise(weights: &mut [Guarded], count: f64) {
-    let largest = weights.iter().map(|guarded| guarded.proposed).fold(0.0, f64::max);
-    let relative = weights.iter().map(|guarded| guarded.proposed / largest);
-    let mean = relative.sum::<f64>() / count;
-    for guarded in weights.iter_mut() {
-        guarded.proposed = guarded.proposed / largest / mean;
+    let mut sum: f64 = weights.iter().map(|guarded| guarded.proposed).sum();
+    if !(sum.is_normal() && (count / sum).is_normal()) {
+        // Too large or too small to be summed up: in units of the largest first.
+        let largest = weights.iter().map(|guarded| guarded.proposed).fold(0.0, f64::max);
+        weights.iter_mut().for_each(|guarded| guarded.proposed /= largest);
+        sum = weights.iter().map(|guarded| guarded.proposed).sum();
     }
+    let scale = count / sum;
+    weights.iter_mut().for_each(|guarded| guarded.proposed *= scale);
 }
 
 /// The scale at which a sum that does not fall with it is `wanted`, or as near as it gets.

@@ -7,9 +7,12 @@
 
 pub mod agents;
 pub mod base;
+pub mod controller;
 pub mod features;
 pub mod guard;
+pub mod log;
 pub mod observation;
+pub mod plan;
 pub mod rewards;
 pub mod rules;
 pub mod state;

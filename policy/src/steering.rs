@@ -189,6 +189,11 @@ impl Steering {
         decision
     }
 
+    /// Whether nobody makes proposals.
+    pub const fn is_without_proposer(&self) -> bool {
+        matches!(self.proposer, Proposer::Missing)
+    }
+
     /// What came of the last step.
     pub const fn decision(&self) -> &Decision {
         &self.decision

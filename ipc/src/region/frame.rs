@@ -125,9 +125,17 @@ impl<C: Content> Frame<C> {
         Some((vip, bytemuck::cast_slice(servers), behind))
     }
 
-    /// Words of the frame, for the region.
-    pub(super) fn words(&self) -> &[u64] {
+    /// The frame as the words that the region would hold, little-endian.
+    pub fn words(&self) -> &[u64] {
         &self.words
+    }
+
+    /// The frame that these words are, if they can be believed: lengths, counts, identifiers, every value.
+    pub fn believe(words: &[u64], shape: Shape) -> Result<Self, Fault> {
+        let frame = Self { words: words.to_vec(), content: PhantomData };
+        let number = words.first().copied().unwrap_or(0); // a frame on its own may have any number
+        frame.check(number, shape)?;
+        Ok(frame)
     }
 
     /// Where a copy out of the region goes. Nothing else may be called until [`Frame::check`] has approved of it.

@@ -57,7 +57,7 @@ impl Model {
 
     /// Reads what a file holds.
     pub fn from_bytes(bytes: &[u8], expected: &Expected<'_>) -> Result<Self, ModelError> {
-        let manifest = read_manifest(bytes)?;
+        let manifest = Manifest::of(bytes)?;
         let file = SafeTensors::deserialize(bytes)?;
         manifest.check(expected)?;
         let known = manifest.shape().parameters();
@@ -129,15 +129,18 @@ impl Model {
     }
 }
 
-fn read_manifest(bytes: &[u8]) -> Result<Manifest, ModelError> {
-    let (_, header) = SafeTensors::read_metadata(bytes)?;
-    let metadata = header.metadata().as_ref().ok_or(ModelError::NoManifest)?;
-    let text = metadata.get(Manifest::KEY).ok_or(ModelError::NoManifest)?;
-    let version: Version = serde_json::from_str(text).map_err(ModelError::Manifest)?;
-    if version.format != u64::from(Manifest::FORMAT) {
-        return Err(ModelError::Format { found: version.format });
+impl Manifest {
+    /// What a file says about itself.
+    pub fn of(bytes: &[u8]) -> Result<Self, ModelError> {
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let metadata = header.metadata().as_ref().ok_or(ModelError::NoManifest)?;
+        let text = metadata.get(Manifest::KEY).ok_or(ModelError::NoManifest)?;
+        let version: Version = serde_json::from_str(text).map_err(ModelError::Manifest)?;
+        if version.format != u64::from(Manifest::FORMAT) {
+            return Err(ModelError::Format { found: version.format });
+        }
+        serde_json::from_str(text).map_err(ModelError::Manifest)
     }
-    serde_json::from_str(text).map_err(ModelError::Manifest)
 }
 
 fn check((name, _): &Parameter, found: &[usize], expected: &[usize]) -> Result<(), ModelError> {

@@ -1,0 +1,183 @@
+//! How a VIP is to be steered, as plain data: from a configuration, or from a decision log.
+
+use std::{fmt, fs, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Policy,
+    agents::{Agent, Engine, Expected, Manifest, Model, ModelError},
+    features::Schema,
+    guard::Bounds,
+    rules,
+    steering::{Mode, Proposer, Steering},
+};
+
+/// A rule or an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The configured weights.
+    Static,
+    /// Configured weights divided by what is open.
+    ActiveWcmp,
+    /// By mean flow durations.
+    Aquarius,
+    /// By Kalman-filtered flow durations.
+    Hlb,
+    /// By completions in busy time: the base estimate that agents correct.
+    Rate,
+    /// A recurrent actor, trained by soft actor-critic.
+    SacGru,
+    /// A recurrent value network, trained by QMIX.
+    Qmix,
+}
+
+impl Kind {
+    /// Whether it is a network, which needs a model.
+    pub const fn is_agent(self) -> bool {
+        matches!(self, Self::SacGru | Self::Qmix)
+    }
+
+    /// The name in configurations, metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::ActiveWcmp => "active-wcmp",
+            Self::Aquarius => "aquarius",
+            Self::Hlb => "hlb",
+            Self::Rate => "rate",
+            Self::SacGru => "sac-gru",
+            Self::Qmix => "qmix",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A trained model on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// A hash of its bytes, by which a changed file is noticed; 0: it could not be read.
+    pub hash: u64,
+}
+
+impl ModelFile {
+    /// The file as it is now.
+    pub fn at(path: PathBuf) -> Self {
+        let hash = fs::read(&path).map_or(0, |bytes| hash(&bytes));
+        Self { path, hash }
+    }
+}
+
+/// FNV-1a, which never gives 0 here.
+fn hash(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step).max(1)
+}
+
+/// How a VIP is to be steered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Who proposes.
+    pub policy: Kind,
+    /// Whether its weights are applied.
+    pub mode: Mode,
+    /// The agent's model.
+    pub model: Option<ModelFile>,
+    /// Whether another process makes the proposals.
+    pub elsewhere: bool,
+    /// Who stands in: a rule.
+    pub fallback: Kind,
+    /// What the weights have to keep to.
+    pub bounds: Bounds,
+}
+
+/// Why a plan cannot be carried out; the fallback rule steers instead.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// An agent without a model.
+    #[error("policy {0} needs a model")]
+    NoModel(Kind),
+    /// The model cannot be read.
+    #[error("cannot read the model {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The model is not one for this policy.
+    #[error("the model {}: {source}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ModelError>,
+    },
+    /// The model is not the one that the plan was made for.
+    #[error("the model {} has changed since", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl PlanError {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NoModel(_) => "name one with model = \"FILE\"".into(),
+            Self::Unreadable { .. } => "check the path and who may read it".into(),
+            Self::Model { source, .. } => source.remedy().to_string(),
+            Self::Changed { .. } => "put the model back that was in use".into(),
+        }
+    }
+}
+
+impl Plan {
+    /// Steering by this plan. With an error comes steering by the fallback rule alone.
+    pub fn steering(&self) -> (Steering, Option<PlanError>) {
+        let (proposer, error) = match self.policy() {
+            _ if self.elsewhere => (Proposer::Elsewhere, None),
+            Ok(policy) => (Proposer::Policy(policy), None),
+            Err(error) => (Proposer::Missing, Some(error)),
+        };
+        (Steering::new(proposer, rule(self.fallback), self.bounds), error)
+    }
+
+    /// The policy that proposes.
+    fn policy(&self) -> Result<Box<dyn Policy>, PlanError> {
+        if !self.policy.is_agent() {
+            return Ok(rule(self.policy));
+        }
+        let file = self.model.as_ref().ok_or(PlanError::NoModel(self.policy))?;
+        let path = || file.path.clone();
+        let bytes = fs::read(&file.path).map_err(|source| PlanError::Unreadable { path: path(), source })?;
+        if file.hash != 0 && hash(&bytes) != file.hash {
+            return Err(PlanError::Changed { path: path() });
+        }
+        let agent = agent(&bytes, self.policy);
+        agent.map_err(|source| PlanError::Model { path: path(), source: Box::new(source) })
+    }
+}
+
+/// The agent of a model, on the features that it was trained on.
+fn agent(bytes: &[u8], policy: Kind) -> Result<Box<dyn Policy>, ModelError> {
+    let manifest = Manifest::of(bytes)?;
+    // Of a profile that there is not, the check of the model says so.
+    let schema = Schema::parse(&manifest.schema.name).unwrap_or(Schema::Native);
+    let model = Model::from_bytes(bytes, &Expected { policy: policy.as_str(), schema })?;
+    Ok(Box::new(Agent::new(model, Engine::default())?))
+}
+
+/// A rule that needs nothing but its name. Agents are none, and count as the configured weights here.
+fn rule(kind: Kind) -> Box<dyn Policy> {
+    rules::by_name(kind.as_str()).unwrap_or_else(|| Box::new(rules::Static))
+}
