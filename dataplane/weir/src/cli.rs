@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{decap::DecapArgs, demo::DemoArgs, status::StatusArgs};
+use crate::{
+    decap::DecapArgs, demo::DemoArgs, explain::ExplainArgs, replay::ReplayArgs, status::StatusArgs,
+    steer::PolicyArgs,
+};
 
 /// A layer-4 load balancer on DPDK.
 #[derive(Debug, Parser)]
@@ -50,6 +53,12 @@ pub enum Command {
     },
     /// What a running instance publishes.
     Status(StatusArgs),
+    /// Why the servers of a VIP have their weights: the last decisions of a running instance.
+    Explain(ExplainArgs),
+    /// Decide in a process of its own, over the region of a running instance.
+    Policy(PolicyArgs),
+    /// Repeat a decision log and compare, bit for bit.
+    Replay(ReplayArgs),
     /// Watch it work: clients, unequal servers and the balancer in one process; no NIC, no root, no hugepages.
     Demo(DemoArgs),
     /// Take tunnelled packets off and hand them to the kernel, on a server without tunnel devices.

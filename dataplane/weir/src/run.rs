@@ -1,6 +1,7 @@
 //! `weir run`: opens the ports, starts the workers, and is the control thread.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -28,6 +29,8 @@ use crate::{
     health::Prober,
     measure::{self, Findings},
     metrics::{self, Load, LoadMeter, Source, Status},
+    socket,
+    steer::Wishes,
     survive::survive,
 };
 
@@ -58,8 +61,8 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     let macs = ports.iter().map(|port| Mac(port.mac())).collect();
     let flow_capacity = config.flow_table.entries_per_lcore;
     let watched = pipeline::measure::Settings { one_in: config.measure.flows, ring: config.measure.ring };
-    let (measure, region) = (config.measure, config.region.clone());
-    let listen = config.metrics.listen;
+    let (measure, region, policy) = (config.measure, config.region.clone(), config.policy.clone());
+    let (listen, socket) = (config.metrics.listen, config.control.socket.clone());
     let (mut control, readers) =
         Control::new(config, macs, cpus.workers.len(), clock.now()).map_err(|error| Failure {
             cause: error.to_string(),
@@ -77,18 +80,18 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     control.check_health(prober);
     let findings = Arc::new(Findings::default());
     findings.follow(control.directory());
-    let parts = measure::Parts { workers: handles.clone(), measure, region, findings: Arc::clone(&findings) };
-    let policy = start_policy(parts, clock)?;
+    findings.wish(Wishes::new(control.config(), control.directory()));
+    let parts = measure::Parts {
+        workers: handles.clone(),
+        measure,
+        region,
+        policy,
+        findings: Arc::clone(&findings),
+        clock,
+    };
+    let policy = start_policy(parts)?;
     let source = Arc::new(Source::new(handles.clone(), findings));
-    if let Some(listen) = listen {
-        let address = metrics::serve(listen, Arc::clone(&source)).map_err(|error| {
-            Failure::environment(
-                format!("cannot listen for metrics on {listen}: {error}"),
-                "choose another address with [metrics] listen, or turn metrics off with listen = \"off\"",
-            )
-        })?;
-        tracing::info!(%address, "serving metrics");
-    }
+    serve(listen, socket.as_deref(), &source)?;
     let ended = Arc::new(AtomicBool::new(false));
     let running = launch(&eal, workers, &ended)?;
     tracing::info!(workers = running.len(), ports = ports.len(), "running");
@@ -111,14 +114,41 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     outcome.and(joined)
 }
 
+/// Serves metrics, and the operator's commands.
+fn serve(listen: Option<SocketAddr>, socket: Option<&Path>, source: &Arc<Source>) -> Result<(), Failure> {
+    // The default's folder is a service manager's to make; who has none has not asked for the socket.
+    let default = Path::new(config::DEFAULT_SOCKET);
+    let has_folder = |socket: &Path| socket.parent().is_some_and(Path::is_dir);
+    let socket = socket.filter(|socket| *socket != default || has_folder(socket));
+    let bound = socket.map(|path| {
+        socket::bind(path).map_err(|error| {
+            Failure::environment(
+                format!("cannot listen at [control] socket {}: {error}", path.display()),
+                "choose another path, make its folder, or turn it off with socket = \"off\"",
+            )
+        })
+    });
+    let address = metrics::serve(listen, bound.transpose()?, Arc::clone(source)).map_err(|error| {
+        let listen = listen.map_or("off".into(), |listen| listen.to_string());
+        Failure::environment(
+            format!("cannot listen for metrics on {listen}: {error}"),
+            "choose another address with [metrics] listen, or turn metrics off with listen = \"off\"",
+        )
+    })?;
+    if let Some(address) = address {
+        tracing::info!(%address, "serving metrics");
+    }
+    Ok(())
+}
+
 /// Starts the thread that takes the workers' samples and publishes statistics.
-pub fn start_policy(parts: measure::Parts, clock: Clock) -> Result<measure::Thread, Failure> {
-    let observer = measure::Observer::new(&parts, clock.now()).map_err(|error| {
+pub fn start_policy(parts: measure::Parts) -> Result<measure::Thread, Failure> {
+    let observer = measure::Observer::new(&parts, parts.clock.now()).map_err(|error| {
         let path = parts.region.path.as_deref().unwrap_or(Path::new("")).display();
         Failure::environment(format!("[region] path {path}: {error}"), error.remedy())
     })?;
     let rings = parts.workers.iter().filter_map(Handle::take_samples).collect();
-    measure::start(observer, parts, rings, clock).map_err(|error| {
+    measure::start(observer, parts, rings).map_err(|error| {
         Failure::environment(
             format!("cannot start the thread of the policies: {error}"),
             "raise the limit on threads",
@@ -392,6 +422,7 @@ fn reload(control: &mut Control, path: &Path, source: &Source, now: dataplane::t
         .and_then(|config| control.reload(config, now).map_err(|error| error.to_string()))
     {
         Ok(()) => {
+            source.findings.wish(Wishes::new(control.config(), control.directory()));
             source.reloads.fetch_add(1, Ordering::Relaxed);
             tracing::info!(generation = control.tables().generation.0, "configuration reloaded");
         }

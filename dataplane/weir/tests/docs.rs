@@ -24,8 +24,9 @@ use weir::{
     config::Config,
     control::Control,
     error::{EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_INTERNAL, EXIT_NOT_RUNNING},
-    measure::Findings,
+    measure::{self, Findings},
     metrics::{self, Source, Status},
+    steer::Wishes,
 };
 
 fn root() -> PathBuf {
@@ -56,9 +57,10 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 /// A scrape of one worker with one port, one VIP and one server: every family there is.
 fn scrape() -> String {
     let text = "[[port]]\nname = \"lan\"\ndevice = \"net_ring0\"\naddress = [\"192.0.2.2/24\"]\n\
-                [[vip]]\naddress = \"203.0.113.10\"\nport = 80\nservers = [\"192.0.2.11\"]\n\
-                [vip.health]\n";
+                [[vip]]\naddress = \"203.0.113.10\"\nport = 80\npolicy = \"hlb\"\n\
+                servers = [\"192.0.2.11\"]\n[vip.health]\n";
     let config = Config::parse(text, "test").unwrap().config;
+    let (measure, region, policy) = (config.measure, config.region.clone(), config.policy.clone());
     let clock = Clock::start();
     let (control, mut readers) = Control::new(config, vec![Mac::default()], 1, clock.now()).unwrap();
     let (_worker, handle) = Worker::new(Parts {
@@ -73,7 +75,16 @@ fn scrape() -> String {
     .unwrap();
     let findings = Arc::new(Findings::default());
     let sample = |kind| Sample { t: 1, value: 1000, vip: VipId(0), server: ServerId(0), kind };
-    findings.take(&[sample(Kind::FlowCompletion), sample(Kind::Handshake)]);
+    findings.follow(control.directory());
+    findings.wish(Wishes::new(control.config(), control.directory()));
+    let workers = vec![handle.clone()];
+    let parts = measure::Parts { workers, measure, region, policy, findings: Arc::clone(&findings), clock };
+    let (mut producer, ring) = ipc::ring::channel(64);
+    for kind in [Kind::FlowCompletion, Kind::Handshake, Kind::FlowDuration] {
+        producer.push(sample(kind));
+    }
+    producer.flush();
+    measure::Observer::new(&parts, clock.now()).unwrap().round(&mut [ring], clock.now());
     let source = Source::new(vec![handle], findings);
     source.set_status(Status {
         load: Vec::new(),
@@ -131,7 +142,8 @@ fn every_test_that_a_document_names_exists() {
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
         let tests = text.split("\n## Tests\n").nth(1).unwrap_or_else(|| panic!("{page:?}: no section Tests"));
-        named.extend(quoted(tests).map(str::to_owned));
+        let is_name = |text: &&str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        named.extend(quoted(tests).filter(is_name).map(str::to_owned));
     }
     assert!(named.len() > 50, "{named:?}");
     for test in named {

@@ -1,6 +1,3 @@
-//! What can be said of runs: [`run`](mod@run) makes them, [`outcome`] says what became of them, with intervals.
+//! What can be said of runs.
 
-pub mod contender;
 pub mod interval;
-pub mod outcome;
-pub mod run;

@@ -32,8 +32,9 @@ pub use markdown::key_tables;
 pub use port_set::PortSet;
 pub use reload::Change;
 pub use types::{
-    Config, Eal, Encap, FlowTable, Health, HealthKind, MOST_ANNOUNCED, Measure, Metrics, Neighbor, Port,
-    Protocol, Region, Select, Server, ServerState, Tunnel, Vip,
+    Config, ControlSocket, DEFAULT_SOCKET, Eal, Encap, Fallback, FlowTable, Health, HealthKind,
+    MOST_ANNOUNCED, Measure, Metrics, Neighbor, Policy, PolicyMode, PolicySettings, PolicySource, Port,
+    Protocol, Region, Select, Server, ServerState, Tunnel, Vip, VipPolicy,
 };
 
 use diagnostic::Report;
@@ -84,9 +85,23 @@ fn read(report: &Report<'_>, text: &str) -> Config {
     let vips = sections::vip::vips(&top, &ports, &tunnel);
     let measure = sections::measure::measure(&top);
     let region = sections::measure::region(&top);
+    let policy = sections::policy::settings(&top, &region);
     let metrics = sections::process::metrics(&top);
+    let control = sections::process::control(&top);
     top.finish();
-    Config { eal, ports: ports.list, neighbors, tunnel, flow_table, vips, measure, region, metrics }
+    Config {
+        eal,
+        ports: ports.list,
+        neighbors,
+        tunnel,
+        flow_table,
+        vips,
+        policy,
+        measure,
+        region,
+        metrics,
+        control,
+    }
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> ConfigErrors {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::types::{Config, Measure, Port, Region};
-use super::values::{show_duration, show_list};
+use super::values::show_list;
 
 /// Something that differs between two configurations and cannot change while running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl fmt::Display for Change {
 
 impl Config {
     /// Everything in which `new` differs from this configuration and that only a restart can change: the EAL,
-    /// the ports, the size of the flow tables, what is measured, the region, the address of the metrics. Empty: `new` can be taken.
+    /// the ports, the size of the flow tables, what is measured, the region, the decision log, the address of the metrics. Empty: `new` can be taken.
     pub fn unreloadable_changes(&self, new: &Config) -> Vec<Change> {
         let mut changes = Changes::default();
         changes.note("[eal] args", show_list(&self.eal.args), show_list(&new.eal.args));
@@ -44,6 +44,8 @@ impl Config {
         measuring(&mut changes, self, new);
         let listen = |c: &Config| c.metrics.listen.map_or("off".into(), |l| l.to_string());
         changes.note("[metrics] listen", listen(self), listen(new));
+        let socket = |c: &Config| c.control.socket.as_ref().map_or("off".into(), |s| s.display().to_string());
+        changes.note("[control] socket", socket(self), socket(new));
         changes.0
     }
 }
@@ -63,7 +65,8 @@ fn measuring(changes: &mut Changes, old: &Config, new: &Config) {
     // Without `..`: a new field has to be thought of here.
     let values = |config: &Config| {
         let Measure { flows, ring, acceptance, decay } = config.measure;
-        let Region { path, slots, period } = &config.region;
+        let Region { path, slots } = &config.region;
+        let log = config.policy.log.as_ref().map_or("none".into(), |log| log.display().to_string());
         let flows = if flows == 0 { "off".into() } else { flows.to_string() };
         let path = path.as_ref().map_or("none".into(), |path| path.display().to_string());
         [
@@ -73,7 +76,9 @@ fn measuring(changes: &mut Changes, old: &Config, new: &Config) {
             ("[measure] decay", decay.to_string()),
             ("[region] path", path),
             ("[region] slots", slots.to_string()),
-            ("[region] period", show_duration(*period)),
+            ("[policy] source", config.policy.source.to_string()),
+            ("[policy] log", log),
+            ("[policy] log_size", (config.policy.log_bytes >> 20).to_string()),
         ]
     };
     for ((what, old), (_, new)) in values(old).into_iter().zip(values(new)) {

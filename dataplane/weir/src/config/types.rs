@@ -29,12 +29,16 @@ pub struct Config {
     pub flow_table: FlowTable,
     /// The VIPs in the order of the file.
     pub vips: Vec<Vip>,
+    /// How policies set weights.
+    pub policy: PolicySettings,
     /// What is measured of flows.
     pub measure: Measure,
     /// Where statistics are published for other processes.
     pub region: Region,
     /// Where the metrics are served.
     pub metrics: Metrics,
+    /// Where the operator's commands are heard.
+    pub control: ControlSocket,
 }
 
 /// `[eal]`: what DPDK itself is told.
@@ -151,6 +155,19 @@ pub struct Vip {
     pub servers: Vec<Server>,
     /// How they are checked; `None`: not at all.
     pub health: Option<Health>,
+    /// Who sets the servers' weights while running.
+    pub policy: VipPolicy,
+}
+
+/// Who sets the weights of a VIP's servers while running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VipPolicy {
+    /// The rule or agent.
+    pub kind: Policy,
+    /// Whether its weights are applied.
+    pub mode: PolicyMode,
+    /// The trained model; there if and only if [`Policy::is_agent`].
+    pub model: Option<PathBuf>,
 }
 
 /// `[vip.health]`: how the servers of a VIP are checked.
@@ -210,8 +227,29 @@ pub struct Region {
     pub path: Option<PathBuf>,
     /// Frames that it keeps.
     pub slots: u32,
-    /// Time between two frames; not zero.
+}
+
+/// `[policy]`: how policies set weights. Weights are in multiples of the mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySettings {
+    /// Time between two frames of statistics, and between two decisions; 10 ms to 1 s.
     pub period: Duration,
+    /// What is older is not believed; at least `period`.
+    pub stale_after: Duration,
+    /// Least weight of an active server; above 0 and at most 1.
+    pub weight_min: f64,
+    /// Largest weight; at least 1.
+    pub weight_max: f64,
+    /// Largest relative change in one period; above 0.
+    pub step_max: f64,
+    /// The rule that stands in for a policy that cannot be used.
+    pub fallback: Fallback,
+    /// Who decides.
+    pub source: PolicySource,
+    /// The decision log, if there is to be one.
+    pub log: Option<PathBuf>,
+    /// Most bytes of the decision log, both of its files together.
+    pub log_bytes: u64,
 }
 
 /// `[metrics]`: where the metrics are served.
@@ -219,6 +257,16 @@ pub struct Region {
 pub struct Metrics {
     /// Address of the HTTP listener; `None`: there is none.
     pub listen: Option<SocketAddr>,
+}
+
+/// Where the control socket is when the file does not say.
+pub const DEFAULT_SOCKET: &str = "/run/weir/weir.sock";
+
+/// `[control]`: where the operator's commands are heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSocket {
+    /// The socket; `None`: there is none.
+    pub socket: Option<PathBuf>,
 }
 
 /// Defines an enum whose variants are written as words in the file.
@@ -307,6 +355,65 @@ words! {
         Maglev = "maglev",
         /// One server after the other.
         RoundRobin = "rr",
+    }
+}
+
+words! {
+    /// Who sets the weights of a VIP's servers.
+    Policy {
+        /// Nobody: they are as configured.
+        Static = "static",
+        /// The rule AWCMP, of Spotlight.
+        ActiveWcmp = "active-wcmp",
+        /// The rule of Aquarius.
+        Aquarius = "aquarius",
+        /// The rule of HLB.
+        Hlb = "hlb",
+        /// The rule by completions in busy time.
+        Rate = "rate",
+        /// An agent trained by recurrent soft actor-critic.
+        SacGru = "sac-gru",
+        /// An agent trained by QMIX.
+        Qmix = "qmix",
+    }
+}
+
+impl Policy {
+    /// Whether it needs a trained model.
+    pub const fn is_agent(self) -> bool {
+        matches!(self, Self::SacGru | Self::Qmix)
+    }
+}
+
+words! {
+    /// Whether a policy's weights are applied.
+    PolicyMode {
+        /// They are.
+        On = "on",
+        /// They are computed and published.
+        Shadow = "shadow",
+        /// They are not even computed.
+        Off = "off",
+    }
+}
+
+words! {
+    /// The rule that stands in for a policy that cannot be used.
+    Fallback {
+        /// The configured weights.
+        Static = "static",
+        /// HLB's rule.
+        Hlb = "hlb",
+    }
+}
+
+words! {
+    /// Who decides.
+    PolicySource {
+        /// A thread of this process.
+        Thread = "thread",
+        /// Another process, over the region.
+        Region = "region",
     }
 }
 

@@ -425,6 +425,22 @@ pub(super) fn file(text: &str) -> Result<String, Wrong> {
     Ok(text.into())
 }
 
+/// A path like those of [`file`], or `"off"`.
+pub(super) fn file_or_off(text: &str) -> Result<Option<String>, Wrong> {
+    if text == "off" { Ok(None) } else { file(text).map(Some) }
+}
+
+/// A path of a file to read, absolute or from the folder that weir was started in.
+pub(super) fn path(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() || text.ends_with('/') || text.chars().any(char::is_control) {
+        return wrong(
+            format!("{text:?} is not a file"),
+            "write a path like \"/etc/weir/sac_gru.safetensors\"",
+        );
+    }
+    Ok(text.into())
+}
+
 /// A list as messages show it: `[a, b]`.
 pub(super) fn show_list<T: std::fmt::Display>(list: &[T]) -> String {
     format!("[{}]", list.iter().map(T::to_string).collect::<Vec<_>>().join(", "))

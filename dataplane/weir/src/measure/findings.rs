@@ -16,7 +16,10 @@ use ipc::{
 };
 
 use super::histogram::{DURATIONS, HANDSHAKES, Histogram, POLICY_LOOPS};
-use crate::control::{Directory, Weights};
+use crate::{
+    control::{Directory, Weights},
+    steer::{Board, Wishes},
+};
 
 /// How long the watched flows of a server take.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +41,10 @@ impl Default for Latencies {
 pub struct Findings {
     /// Written by control, read by policy.
     directory: RwLock<Arc<Directory>>,
+    /// How which VIPs are to be steered. Written by control, read by policy.
+    wishes: RwLock<Arc<Wishes>>,
+    /// What was decided. Written by policy, read by metrics.
+    pub board: Board,
     /// Written by policy, read by metrics.
     latencies: Mutex<HashMap<ServerId, Latencies>>,
     /// Frames of statistics published into the region. This and all below are written by policy, read by metrics.
@@ -48,6 +55,8 @@ pub struct Findings {
     pub weights_read: AtomicU64,
     /// Frames of weights that were not believed.
     pub weights_refused: AtomicU64,
+    /// Steps that are missing in the decision log.
+    pub log_lost: AtomicU64,
     /// How often the thread was started again after a panic.
     pub restarts: AtomicU64,
     /// Written by control, read by policy.
@@ -81,6 +90,16 @@ impl Findings {
     /// What VIPs and servers there are.
     pub fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says how VIPs are to be steered from now on.
+    pub fn wish(&self, wishes: Wishes) {
+        *self.wishes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(wishes);
+    }
+
+    /// How VIPs are to be steered.
+    pub fn wishes(&self) -> Arc<Wishes> {
+        Arc::clone(&self.wishes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes samples into the histograms of their servers.

@@ -27,6 +27,11 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// The frame that was built last.
+    pub const fn newest(&self) -> &StatisticsFrame {
+        &self.frame
+    }
+
     /// The frame of this moment.
     pub fn build(
         &mut self,

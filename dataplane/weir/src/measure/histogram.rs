@@ -11,6 +11,10 @@ pub const HANDSHAKES: &[f64] =
 pub const POLICY_LOOPS: &[f64] =
     &[0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0];
 
+/// Upper bounds for steps of all policies together, in seconds.
+pub const POLICY_STEPS: &[f64] =
+    &[0.000_01, 0.000_025, 0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.01, 0.1, 1.0];
+
 /// How many values there were up to each bound, and their sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
@@ -68,6 +72,6 @@ mod tests {
 
     #[test]
     fn bounds_ascend() {
-        assert!([DURATIONS, HANDSHAKES, POLICY_LOOPS].iter().all(|bounds| bounds.is_sorted()));
+        assert!([DURATIONS, HANDSHAKES, POLICY_LOOPS, POLICY_STEPS].iter().all(|bounds| bounds.is_sorted()));
     }
 }

@@ -10,7 +10,7 @@
 //! starts it again after a panic. [`Findings`] is what others see of it. No worker waits for any of this: a ring that
 //! nobody empties is full, and its worker counts what is lost.
 //!
-//! Weights from the region are validated and counted. Nothing applies them yet.
+//! Each frame is decided by as well: that is [`crate::steer`]'s.
 
 mod findings;
 mod frame;
@@ -25,7 +25,7 @@ mod tests;
 
 pub use self::{
     findings::{Findings, Latencies},
-    histogram::Histogram,
+    histogram::{Histogram, POLICY_STEPS},
     observer::{Observer, Parts},
     thread::{Thread, start},
 };

@@ -76,6 +76,11 @@ impl Names {
         names
     }
 
+    /// Every VIP's number and name.
+    pub fn vips(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.vips.iter().map(|(&number, name)| (number, name.as_str()))
+    }
+
     /// The name of a VIP, if it is known.
     pub fn vip(&self, number: u32) -> Option<&str> {
         self.vips.get(&number).map(String::as_str)

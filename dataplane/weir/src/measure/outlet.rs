@@ -10,7 +10,7 @@ use ipc::{
     clock::monotonic,
     region::{
         FrameError, Reader, Region, RegionError, Shape, StatisticsChannel, StatisticsFrame, WeightsChannel,
-        Writer,
+        WeightsFrame, Writer,
     },
 };
 
@@ -36,6 +36,8 @@ pub enum Heard {
 pub struct Outlet {
     path: PathBuf,
     slots: u32,
+    /// Whether the weights of this process are published.
+    decides: bool,
     /// `None`: the region could not be had; it is tried again.
     attached: Option<Attached>,
     /// When the file was last looked at.
@@ -47,6 +49,8 @@ struct Attached {
     region: Region,
     statistics: Writer<StatisticsChannel>,
     weights: Reader<WeightsChannel>,
+    /// `None`: another process sets the weights, or another one has the channel.
+    decisions: Option<Writer<WeightsChannel>>,
     /// Whose names lie beside the region.
     named: Option<Arc<Directory>>,
 }
@@ -55,10 +59,31 @@ impl Outlet {
     /// Attaches to the configured region; `None`: there is to be none.
     ///
     /// Errors: the region cannot be had, or another process publishes there.
-    pub fn open(config: &config::Region, directory: &Directory) -> Result<Option<Self>, RegionError> {
+    pub fn open(
+        config: &config::Region,
+        decides: bool,
+        directory: &Directory,
+    ) -> Result<Option<Self>, RegionError> {
         let Some(path) = config.path.clone() else { return Ok(None) };
-        let attached = attach(&path, shape(config.slots, directory.vips.len(), directory.servers.len()))?;
-        Ok(Some(Self { path, slots: config.slots, attached: Some(attached), looked: monotonic() }))
+        let shape = shape(config.slots, directory.vips.len(), directory.servers.len());
+        let attached = attach(&path, decides, shape)?;
+        Ok(Some(Self { path, slots: config.slots, decides, attached: Some(attached), looked: monotonic() }))
+    }
+
+    /// Publishes weights that this process has decided on; weights that cannot be published are in force all the same.
+    pub fn publish_weights(&mut self, frame: &mut WeightsFrame) {
+        let Some(writer) = self.attached.as_mut().and_then(|attached| attached.decisions.as_mut()) else {
+            return;
+        };
+        if let Err(error) = writer.publish(frame, monotonic()) {
+            tracing::error!(region = %self.path.display(), %error, "no weights published");
+        }
+    }
+
+    /// The newest weights of another process that were believed and are at most `stale_after` nanoseconds old.
+    pub fn believed(&self, stale_after: u64) -> Option<&WeightsFrame> {
+        let believed = self.attached.as_ref()?.weights.believed()?;
+        (monotonic().saturating_sub(believed.header().published) <= stale_after).then_some(believed)
     }
 
     /// Publishes a frame; `false`: it could not be, and what is wrong was logged.
@@ -117,7 +142,7 @@ impl Outlet {
     fn attach_again(&mut self, directory: &Directory) {
         self.attached = None; // or we would be the other writer
         let shape = shape(self.slots, directory.vips.len(), directory.servers.len());
-        match attach(&self.path, shape) {
+        match attach(&self.path, self.decides, shape) {
             Ok(attached) => {
                 tracing::info!(region = %self.path.display(), "attached to the region again");
                 self.attached = Some(attached);
@@ -130,7 +155,7 @@ impl Outlet {
 }
 
 /// The region at `path`, made anew if the one that is there does not fit.
-fn attach(path: &Path, shape: Shape) -> Result<Attached, RegionError> {
+fn attach(path: &Path, decides: bool, shape: Shape) -> Result<Attached, RegionError> {
     let region = match Region::create(path, shape) {
         Err(
             RegionError::Shape { .. }
@@ -142,7 +167,14 @@ fn attach(path: &Path, shape: Shape) -> Result<Attached, RegionError> {
     };
     let statistics = region.statistics_writer(monotonic())?;
     let weights = region.weights_reader();
-    Ok(Attached { region, statistics, weights, named: None })
+    let decisions = match decides.then(|| region.weights_writer(monotonic())).transpose() {
+        Ok(writer) => writer,
+        Err(error) => {
+            tracing::warn!(region = %path.display(), %error, "our weights are not published");
+            None
+        }
+    };
+    Ok(Attached { region, statistics, weights, decisions, named: None })
 }
 
 /// Room for twice as many VIPs and servers as there are.

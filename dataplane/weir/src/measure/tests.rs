@@ -23,17 +23,17 @@ use ipc::{
 use tempfile::TempDir;
 
 use super::{names::Names, thread::supervise, *};
-use crate::{config::Config, control::Control};
+use crate::{config::Config, control::Control, steer::Wishes};
 
 const MILLISECOND: u64 = 1_000_000;
 
-fn config(folder: &TempDir, servers: &str) -> Config {
+fn config(folder: &TempDir, servers: &str, source: &str) -> Config {
     let text = format!(
         "[[port]]\ndevice = \"net_tap0\"\naddress = [\"192.0.2.2/24\"]\n\
          [[neighbor]]\naddress = \"192.0.2.11\"\nmac = \"02:00:00:00:00:0b\"\n\
-         [[vip]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\n{servers}\
+         [[vip]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\npolicy = \"rate\"\n{servers}\
          [[vip]]\nname = \"dns\"\naddress = \"203.0.113.53\"\nprotocol = \"udp\"\nservers = [\"192.0.2.53\"]\n\
-         [region]\npath = \"{}/region\"\nperiod = \"10ms\"\n",
+         [region]\npath = \"{}/region\"\n[policy]\nperiod = \"10ms\"\nsource = \"{source}\"\n",
         folder.path().display()
     );
     Config::parse(&text, "test.toml").unwrap_or_else(|errors| panic!("{errors}")).config
@@ -55,9 +55,13 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        Self::decided_by("thread")
+    }
+
+    fn decided_by(source: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let config = config(&folder, TWO);
-        let (measure, region) = (config.measure, config.region.clone());
+        let config = config(&folder, TWO, source);
+        let (measure, region, policy) = (config.measure, config.region.clone(), config.policy.clone());
         let (mut control, readers) = Control::new(config, vec![Mac([2; 6])], 2, Nanos(0)).unwrap();
         let (workers, handles): (Vec<_>, Vec<_>) = (0u16..)
             .zip(readers)
@@ -77,7 +81,9 @@ impl House {
         control.attach(handles.clone());
         let findings = Arc::new(Findings::default());
         findings.follow(control.directory());
-        let parts = Parts { workers: handles.clone(), measure, region, findings };
+        findings.wish(Wishes::new(control.config(), control.directory()));
+        let clock = Clock::start();
+        let parts = Parts { workers: handles.clone(), measure, region, policy, findings, clock };
         let (producers, rings) = [ring::channel(64), ring::channel(64)].into_iter().unzip();
         Self { folder, control, workers, handles, parts, rings, producers }
     }
@@ -185,7 +191,7 @@ fn server_slot_that_changes_hands_starts_without_a_past_and_its_vip_loses_nothin
     assert!(servers[0].kind(Kind::Handshake).is_some());
 
     // The server goes, its slot is given up, and the same slot becomes another server's.
-    house.control.reload(config(&house.folder, ONE), Nanos(0)).unwrap();
+    house.control.reload(config(&house.folder, ONE, "thread"), Nanos(0)).unwrap();
     for second in 1..=5 {
         house.workers.iter_mut().for_each(|worker| (0..64).for_each(|_| _ = worker.turn()));
         house.control.tick(Nanos(second * 1_001 * MILLISECOND));
@@ -196,7 +202,7 @@ fn server_slot_that_changes_hands_starts_without_a_past_and_its_vip_loses_nothin
     assert_eq!((web.packets, servers.len()), (100, 1), "what it had counted stays with the VIP");
 
     let another = "servers = [\"192.0.2.12\", \"192.0.2.13\"]\n";
-    house.control.reload(config(&house.folder, another), Nanos(0)).unwrap();
+    house.control.reload(config(&house.folder, another, "thread"), Nanos(0)).unwrap();
     house.parts.findings.follow(house.control.directory());
     house.handles[1].counters.server(ServerId(0)).packets.add(1);
     observer.round(&mut house.rings, Nanos(200 * MILLISECOND));
@@ -213,7 +219,7 @@ fn names_lie_beside_the_region_and_follow_it() {
     observer.round(&mut house.rings, Nanos(0));
     let names = Names::read(&house.path(), 1);
     assert_eq!((names.vip(0), names.server(1)), (Some("web"), Some("192.0.2.12")));
-    house.control.reload(config(&house.folder, ONE), Nanos(0)).unwrap();
+    house.control.reload(config(&house.folder, ONE, "thread"), Nanos(0)).unwrap();
     house.parts.findings.follow(house.control.directory());
     drop(observer);
     let mut observer = house.observer();
@@ -230,7 +236,7 @@ fn more_servers_than_there_was_room_for_make_a_larger_region() {
     let old = Region::open_read_only(house.path()).unwrap();
     let many: Vec<String> = (0..3000).map(|at| format!("\"192.0.2.11:{}\"", at + 1)).collect();
     let many = format!("encap = \"nat\"\nservers = [{}]\n", many.join(", "));
-    house.control.reload(config(&house.folder, &many), Nanos(0)).unwrap();
+    house.control.reload(config(&house.folder, &many, "thread"), Nanos(0)).unwrap();
     house.parts.findings.follow(house.control.directory());
     observer.round(&mut house.rings, Nanos(100 * MILLISECOND));
     assert!(old.is_replaced());
@@ -251,15 +257,16 @@ fn region_that_was_taken_away_is_made_again() {
 }
 
 #[test]
-fn weights_of_another_process_are_validated_and_counted() {
-    let mut house = House::new();
+fn weights_of_another_process_are_validated_counted_and_put_in_force() {
+    let mut house = House::decided_by("region");
     let mut observer = house.observer();
     let region = Region::open(house.path()).unwrap();
     let mut policy = region.weights_writer(monotonic()).unwrap();
     let mut publish = |weight: f64| {
         let mut frame = WeightsFrame::default();
         frame.begin(0, 1);
-        frame.vip(VipWeights::new(0, "mine")).server(ServerWeight::new(0, weight));
+        let mut entry = frame.vip(VipWeights::new(0, "mine"));
+        entry.server(ServerWeight::new(0, weight)).server(ServerWeight::new(1, 1.0));
         policy.publish(&mut frame, monotonic()).unwrap();
     };
     let counts = |findings: &Findings| {
@@ -272,10 +279,14 @@ fn weights_of_another_process_are_validated_and_counted() {
     observer.round(&mut house.rings, Nanos(1));
     observer.round(&mut house.rings, Nanos(2));
     assert_eq!(counts(&house.parts.findings), [1, 0]);
+    let weights = house.parts.findings.take_weights().expect("weights for the control thread");
+    let servers = weights.vips[0].servers.as_ref().expect("of servers");
+    assert_eq!(servers[..], [(ServerId(0), 4.0 / 3.0), (ServerId(1), 2.0 / 3.0)]);
+    house.control.weigh(&weights);
     publish(f64::NAN);
-    observer.round(&mut house.rings, Nanos(3));
+    observer.round(&mut house.rings, Nanos(10 * MILLISECOND));
     assert_eq!(counts(&house.parts.findings), [1, 1]);
-    assert_eq!(vip(&house.frame(), 0).1[0].weight, 1.0, "nothing applies them yet");
+    assert_eq!(vip(&house.frame(), 0).1[0].weight, 4.0 / 3.0);
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use dataplane::time::Clock;
 use ipc::ring::Consumer;
 
 use super::{
@@ -18,6 +17,9 @@ use crate::survive::survive;
 
 /// Between two rounds: a ring of the default size takes a million and a half samples a second in that time.
 const ROUND: Duration = Duration::from_millis(10);
+
+/// Between two rounds while another process is to decide: what it says is put in force that soon.
+const LISTENING: Duration = Duration::from_millis(1);
 
 /// After a panic, which may well come again, and while the region cannot be had.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -39,10 +41,8 @@ impl Thread {
 }
 
 /// Starts the thread with an observer and the rings of all workers. Errors: no thread can be had.
-pub fn start(observer: Observer, parts: Parts, mut rings: Vec<Consumer>, clock: Clock) -> io::Result<Thread> {
-    let findings = Arc::clone(&parts.findings);
-    // A frame comes at the first round after it is due.
-    let round = ROUND.min(parts.region.period / 2);
+pub fn start(observer: Observer, parts: Parts, mut rings: Vec<Consumer>) -> io::Result<Thread> {
+    let (findings, clock) = (Arc::clone(&parts.findings), parts.clock);
     let mut first = Some(observer);
     let handle = thread::Builder::new().name("policy".into()).spawn(move || {
         supervise(&parts.findings, || {
@@ -58,7 +58,9 @@ pub fn start(observer: Observer, parts: Parts, mut rings: Vec<Consumer>, clock: 
             };
             while !parts.findings.is_stopped() {
                 observer.round(&mut rings, clock.now());
-                thread::sleep(round);
+                let round = if observer.awaits() { LISTENING } else { ROUND };
+                let until_due = observer.due().0.saturating_sub(clock.now().0);
+                thread::sleep(round.min(Duration::from_nanos(until_due)));
             }
         });
     })?;

@@ -1,120 +1,22 @@
 //! The metrics, each declared once with its help.
 
-use std::{collections::HashMap, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use dataplane::pipeline::{
     DropReason,
     counters::{Counter, Ledger, burst_bucket_bound},
 };
-use prometheus::{
-    Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::{Collector, Desc},
-    proto,
-};
+use prometheus::{Encoder, Registry, TextEncoder};
 
-use super::{Source, Status};
+use super::{
+    Source, Status,
+    page::{Page, count, ratio, series_of, set},
+    policies,
+};
 use crate::{
     control::{ServerLabel, Totals, live_flows},
     health::{Outcome, Transition},
 };
-
-/// A scrape under construction.
-struct Page(Registry);
-
-impl Page {
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Option<IntCounterVec> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Option<IntGaugeVec> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn ratios(&self, name: &str, help: &str, labels: &[&str]) -> Option<GaugeVec> {
-        self.add(GaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    /// A family of histograms that were counted elsewhere.
-    fn histograms(&self, name: &str, help: &str, series: Vec<proto::Metric>) {
-        let Ok(desc) = Desc::new(name.into(), help.into(), Vec::new(), HashMap::new()) else { return };
-        let mut family = proto::MetricFamily::default();
-        family.set_name(name.into());
-        family.set_help(help.into());
-        family.set_field_type(proto::MetricType::HISTOGRAM);
-        family.set_metric(series);
-        // It can only fail for a name that is taken, which the tests would show.
-        let _ = self.0.register(Box::new(Counted { desc, family }));
-    }
-
-    fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> Option<C> {
-        let collector = collector.ok()?;
-        self.0.register(Box::new(collector.clone())).ok()?;
-        Some(collector)
-    }
-}
-
-/// A family that is complete when it is registered.
-struct Counted {
-    desc: Desc,
-    family: proto::MetricFamily,
-}
-
-impl Collector for Counted {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
-    }
-
-    fn collect(&self) -> Vec<proto::MetricFamily> {
-        vec![self.family.clone()]
-    }
-}
-
-/// A histogram of these cumulative buckets.
-fn series_of(
-    labels: &[(&str, &str)],
-    cumulative: impl IntoIterator<Item = (f64, u64)>,
-    count: u64,
-    sum: f64,
-) -> proto::Metric {
-    let buckets = cumulative.into_iter().map(|(bound, below)| {
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(bound);
-        bucket.set_cumulative_count(below);
-        bucket
-    });
-    let mut histogram = proto::Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(count);
-    histogram.set_sample_sum(sum);
-    let labels = labels.iter().map(|&(name, value)| {
-        let mut label = proto::LabelPair::default();
-        label.set_name(name.into());
-        label.set_value(value.into());
-        label
-    });
-    let mut metric = proto::Metric::default();
-    metric.set_label(labels.collect());
-    metric.set_histogram(histogram);
-    metric
-}
-
-fn count(family: Option<&IntCounterVec>, labels: &[&str], value: u64) {
-    if let Some(family) = family {
-        family.with_label_values(labels).inc_by(value);
-    }
-}
-
-fn set(family: Option<&IntGaugeVec>, labels: &[&str], value: u64) {
-    if let Some(family) = family {
-        family.with_label_values(labels).set(value.try_into().unwrap_or(i64::MAX));
-    }
-}
-
-fn ratio(family: Option<&GaugeVec>, labels: &[&str], value: f64) {
-    if let Some(family) = family {
-        family.with_label_values(labels).set(value);
-    }
-}
 
 /// All metrics in Prometheus' text format.
 pub fn render(source: &Source) -> String {
@@ -124,6 +26,7 @@ pub fn render(source: &Source) -> String {
     vips(&page, source, &status);
     servers(&page, source, &status);
     latencies(&page, source, &status);
+    policies::families(&page, source);
     health(&page, &status);
     lcores(&page, source, &status);
     process(&page, source, &status);
@@ -364,7 +267,7 @@ fn lcores(page: &Page, source: &Source, status: &Status) {
 }
 
 /// A worker's histogram of turns. Only the buckets are counted: the sum is told by their middles.
-fn burst_series(lcore: &str, bursts: &[Counter]) -> proto::Metric {
+fn burst_series(lcore: &str, bursts: &[Counter]) -> prometheus::proto::Metric {
     let (mut below, mut sum, mut lower) = (0, 0.0, 0.0);
     let mut buckets = Vec::with_capacity(bursts.len());
     for (bucket, counter) in bursts.iter().enumerate() {
@@ -406,13 +309,6 @@ fn process(page: &Page, source: &Source, status: &Status) {
     let restarts =
         page.counters("weir_policy_restarts_total", "New starts of the policy thread after a panic.", &[]);
     count(restarts.as_ref(), &[], findings.restarts.load(Ordering::Relaxed));
-    let policy_loop = findings.policy_loop();
-    let series = series_of(&[], policy_loop.cumulative(), policy_loop.count(), policy_loop.sum());
-    page.histograms(
-        "weir_policy_loop_seconds",
-        "From an observation to every worker using the weights made of it.",
-        vec![series],
-    );
     let build = page.gauges("weir_build_info", "Always 1; the version is in the label.", &["version"]);
     set(build.as_ref(), &[env!("CARGO_PKG_VERSION")], 1);
 }

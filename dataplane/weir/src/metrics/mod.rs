@@ -1,6 +1,8 @@
 //! What Prometheus scrapes: `/metrics`, `/healthz` and `/readyz`.
 
 mod families;
+mod page;
+mod policies;
 mod server;
 
 use std::net::IpAddr;

@@ -17,35 +17,58 @@ use axum::{
 };
 
 use super::{Source, render};
+use crate::socket::Bound;
 
 /// A control thread that has not made a round for this long counts as stuck.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves `/metrics`, `/healthz` and `/readyz` at `listen` on a thread of its own until the process ends.
+/// Serves `/metrics`, `/healthz` and `/readyz` at `listen`, and the control socket, on a thread of its own until the
+/// process ends.
 ///
 /// Returns the address in use. Errors: the address cannot be bound.
-pub fn serve(listen: SocketAddr, source: Arc<Source>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(listen)?;
-    let address = listener.local_addr()?;
-    listener.set_nonblocking(true)?;
+pub fn serve(
+    listen: Option<SocketAddr>,
+    socket: Option<Bound>,
+    source: Arc<Source>,
+) -> io::Result<Option<SocketAddr>> {
+    let listener = listen.map(TcpListener::bind).transpose()?;
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    if listener.is_none() && socket.is_none() {
+        return Ok(None);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     thread::Builder::new().name("metrics".into()).spawn(move || {
         runtime.block_on(async move {
-            let router = Router::new()
-                .route("/metrics", get(metrics))
-                .route("/healthz", get(healthz))
-                .route("/readyz", get(readyz))
-                .with_state(source);
-            let served = match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => axum::serve(listener, router).await,
-                Err(error) => Err(error),
+            let metrics = async {
+                if let Some(listener) = listener {
+                    report("metrics listener", serve_http(listener, Arc::clone(&source)).await);
+                }
             };
-            if let Err(error) = served {
-                tracing::error!(%error, "the metrics listener ended");
-            }
+            let control = async {
+                if let Some(socket) = socket {
+                    report("control socket", socket.serve(Arc::clone(&source)).await);
+                }
+            };
+            tokio::join!(metrics, control);
         });
     })?;
     Ok(address)
+}
+
+fn report(what: &str, ended: io::Result<()>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the {what} ended");
+    }
+}
+
+async fn serve_http(listener: TcpListener, source: Arc<Source>) -> io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(source);
+    listener.set_nonblocking(true)?;
+    axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
 }
 
 async fn metrics(State(source): State<Arc<Source>>) -> impl IntoResponse {

@@ -13,5 +13,6 @@ mod health;
 mod host;
 mod icmp;
 mod mss;
+mod policy;
 mod status;
 mod translated_errors;

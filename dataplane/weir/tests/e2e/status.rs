@@ -38,7 +38,8 @@ fn region(lab: &Lab) -> PathBuf {
 /// The part of the file that has every flow watched and published.
 fn measured(lab: &Lab) -> &'static str {
     let path = region(lab);
-    format!("[measure]\nflows = 1\n[region]\npath = \"{}\"\nperiod = \"20ms\"\n", path.display()).leak()
+    format!("[measure]\nflows = 1\n[region]\npath = \"{}\"\n[policy]\nperiod = \"20ms\"\n", path.display())
+        .leak()
 }
 
 /// Serves the site's files on port 80, each after a while.

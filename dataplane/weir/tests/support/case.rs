@@ -76,6 +76,8 @@ pub struct Case {
     pub workers: usize,
     /// The host has an exception port on the balancer's first port.
     pub exception: bool,
+    /// More keys of the web service, a line each.
+    pub keys: &'static str,
 }
 
 /// An address family, short enough for a table of cases.
@@ -101,6 +103,7 @@ impl Case {
             mtu,
             workers: 1,
             exception: false,
+            keys: "",
         }
     }
 
@@ -114,6 +117,10 @@ impl Case {
 
     pub fn with_exception(self) -> Self {
         Self { exception: true, ..self }
+    }
+
+    pub fn with_keys(self, keys: &'static str) -> Self {
+        Self { keys, ..self }
     }
 
     pub fn with_two_workers(self) -> Self {

@@ -158,16 +158,18 @@ fn configuration(lab: &Lab, case: &Case, more: &'static str) -> impl Fn(Weights)
     } else {
         vec![("tcp", 80, None), ("udp", ECHO_PORT, None), ("tcp", UPLOAD_PORT, None)]
     };
-    let (vip, encap) = (case.vip(), case.way.config());
+    let (vip, encap, keys) = (case.vip(), case.way.config(), case.keys);
     let servers: Vec<_> = lab.servers.iter().map(|server| server.address(case.server_ipv6)).collect();
     move |weights| {
         let mut text = head.clone();
         for &(protocol, port, server_port) in &services {
+            let web = (protocol, port) == ("tcp", 80);
             // Draws by weight alone, so that the shares obey a known law.
             let _ = write!(
                 text,
                 "\n[[vip]]\naddress = \"{vip}\"\nprotocol = \"{protocol}\"\nport = {port}\n{encap}\n\
-                 select = \"alias\"\n"
+                 select = \"alias\"\n{}",
+                if web { keys } else { "" }
             );
             for (server, weight) in servers.iter().zip(weights) {
                 let _ = write!(text, "[[vip.server]]\naddress = \"{server}\"\nweight = {weight}\n");
@@ -175,7 +177,7 @@ fn configuration(lab: &Lab, case: &Case, more: &'static str) -> impl Fn(Weights)
                     let _ = writeln!(text, "port = {port}");
                 }
             }
-            if (protocol, port) == ("tcp", 80) {
+            if web {
                 text.push_str(more);
             }
         }

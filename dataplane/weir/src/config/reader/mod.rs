@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::{Report, Span};
-use super::schema::{Default, Key, Kind, Later, Since, TABLES, Table};
+use super::schema::{Default, Key, TABLES, Table};
 use super::suggest::nearest;
 
 pub(super) use typed::IntegerOr;
@@ -159,52 +159,19 @@ impl<'a> TableReader<'a> {
         unknown.any(|n| nearest(n, self.schema.keys.iter().map(|k| k.name)) == Some(name))
     }
 
-    /// Notes the keys that are unknown or of a later version. Called once, when everything else is read.
+    /// Notes the keys that are unknown. Called once, when everything else is read.
     pub(super) fn finish(&self) {
-        for (name, value) in self.entries.iter().flat_map(|e| e.iter()) {
-            self.finish_key(name.get_ref(), &name.span(), value);
+        for name in self.entries.iter().flat_map(|e| e.keys()) {
+            if self.schema.key(name.get_ref()).is_none() {
+                self.unknown_key(name.get_ref(), &name.span());
+            }
         }
         let asked = self.asked.borrow();
         debug_assert!(
-            self.schema.keys.iter().all(|k| k.since != Since::Now || asked.contains(&k.name)),
-            "{} has a key of this version that no reader asks for",
+            self.schema.keys.iter().all(|k| asked.contains(&k.name)),
+            "{} has a key that no reader asks for",
             self.header(),
         );
-    }
-
-    fn finish_key(&self, name: &str, span: &Span, value: &'a Spanned<DeValue<'a>>) {
-        let Some(key) = self.schema.key(name) else {
-            return self.unknown_key(name, span);
-        };
-        let Since::Later(later) = key.since else { return };
-        let what = match key.kind {
-            Kind::Table { .. } => child(self.schema, key.name).header(),
-            _ => format!("{name:?}"),
-        };
-        match later {
-            Later::Refused(instead) => {
-                self.report.error(span, format!("{what} is not in this version"), instead);
-            }
-            Later::NoEffect => {
-                let help = "it may stay, for a later version; leave it out to be rid of this warning";
-                self.report.warning(span, format!("{what} has no effect in this version"), help);
-                self.finish_later_table(key, value);
-            }
-        }
-    }
-
-    /// Notes misspelt keys also in tables that nothing reads yet.
-    fn finish_later_table(&self, key: &'static Key, value: &'a Spanned<DeValue<'a>>) {
-        if !matches!(key.kind, Kind::Table { .. }) {
-            return;
-        }
-        if let Some(table) = self.open(key.name, value.span(), value) {
-            for (name, _) in table.entries.iter().flat_map(|e| e.iter()) {
-                if table.schema.key(name.get_ref()).is_none() {
-                    table.unknown_key(name.get_ref(), &name.span());
-                }
-            }
-        }
     }
 
     fn unknown_key(&self, name: &str, span: &Span) {
@@ -215,8 +182,7 @@ impl<'a> TableReader<'a> {
             None => match elsewhere() {
                 Some(table) => format!("{name:?} belongs in {}", table.header()),
                 None => {
-                    let known: Vec<_> =
-                        keys.iter().filter(|k| k.since == Since::Now).map(|k| k.name).collect();
+                    let known: Vec<_> = keys.iter().map(|k| k.name).collect();
                     match known.as_slice() {
                         [only] => format!("the only key here is {only}"),
                         _ => format!("the keys here are {}", known.join(", ")),

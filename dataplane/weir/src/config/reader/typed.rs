@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::super::schema::{Default, Key, Kind, Later, Since, Word};
+use super::super::schema::{Default, Key, Kind};
 use super::super::suggest::nearest;
 use super::super::values;
 use super::{At, TableReader, type_of};
@@ -162,17 +162,8 @@ impl TableReader<'_> {
         self.value(name, |key, value| {
             let Kind::Word(words) = key.kind else { return None };
             let word = self.string_of(key, value)?;
-            match words.iter().find(|w| w.name == word.value).map(|w| w.since) {
-                Some(Since::Now) => Some(At::new(from(&word.value)?, word.span)),
-                Some(Since::Later(later)) => {
-                    let instead = match later {
-                        Later::Refused(instead) => instead,
-                        Later::NoEffect => "write another word",
-                    };
-                    let message = format!("{} = {:?} is not in this version", key.name, word.value);
-                    self.report.error(&word.span, message, instead);
-                    None
-                }
+            match from(&word.value).filter(|_| words.contains(&word.value.as_str())) {
+                Some(meant) => Some(At::new(meant, word.span)),
                 None => self.unknown_word(key, words, &word),
             }
         })
@@ -246,8 +237,8 @@ impl TableReader<'_> {
         None
     }
 
-    fn unknown_word<T>(&self, key: &Key, words: &[Word], word: &At<String>) -> Option<T> {
-        let known: Vec<_> = words.iter().filter(|w| w.since == Since::Now).map(|w| w.name).collect();
+    fn unknown_word<T>(&self, key: &Key, words: &[&'static str], word: &At<String>) -> Option<T> {
+        let known: Vec<_> = words.to_vec();
         let help = match nearest(&word.value, known.iter().copied()) {
             Some(meant) => format!("did you mean {meant:?}?"),
             None => match known.as_slice() {

@@ -1,8 +1,7 @@
 //! Every table and key of the configuration file, in one place.
 //!
 //! From here come the keys that are accepted, the suggestions for misspelt ones, the ranges and defaults that
-//! the readers use, and the tables in `docs/configuration.md`. To switch on a key that waits for a later
-//! version: delete its `.later(…)` in `tables.rs` and read it in the reader of its table.
+//! the readers use, and the tables in `docs/configuration.md`.
 
 mod tables;
 
@@ -11,24 +10,6 @@ use std::time::Duration;
 use super::values::show_duration;
 
 pub use tables::TABLES;
-
-/// Whether this version does what a key says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// It does.
-    Now,
-    /// It does not yet.
-    Later(Later),
-}
-
-/// What happens to a key, or a value, of a later version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Later {
-    /// A warning: packets go where they would go with it, and look the same.
-    NoEffect,
-    /// An error: without it packets would be wrong. The text says what to write instead.
-    Refused(&'static str),
-}
 
 /// What a key's value has to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,23 +58,12 @@ pub enum Kind {
         max: Duration,
     },
     /// One of several words.
-    Word(&'static [Word]),
+    Word(&'static [&'static str]),
     /// A table of its own, or several (`[[…]]`); its path is a [`Table`].
     Table {
         /// Whether it is an array of tables.
         array: bool,
     },
-}
-
-/// A word that a key accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// As it is written.
-    pub name: &'static str,
-    /// What it stands for, in one sentence; `""` where the key's own sentence says it.
-    pub help: &'static str,
-    /// Whether this version knows it.
-    pub since: Since,
 }
 
 /// What holds when a key is left out.
@@ -120,8 +90,6 @@ pub struct Key {
     pub example: &'static str,
     /// What it does, in one sentence.
     pub help: &'static str,
-    /// Whether this version does it.
-    pub since: Since,
 }
 
 /// One table of the file.
@@ -149,12 +117,6 @@ impl Kind {
             }
             Kind::Text(_) | Kind::Texts(_) | Kind::Boolean | Kind::Word(_) | Kind::Table { .. } => None,
         }
-    }
-}
-
-impl Key {
-    const fn later(self, later: Later) -> Self {
-        Self { since: Since::Later(later), ..self }
     }
 }
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::Default::{Derived, Required, Value};
-use super::Later::NoEffect;
-use super::{Default, Key, Kind, Since, Table, Word};
+use super::{Default, Key, Kind, Table};
 
 const fn key(
     name: &'static str,
@@ -13,7 +12,7 @@ const fn key(
     example: &'static str,
     help: &'static str,
 ) -> Key {
-    Key { name, kind, default, example, help, since: Since::Now }
+    Key { name, kind, default, example, help }
 }
 
 const fn table(name: &'static str, array: bool, default: Default, help: &'static str) -> Key {
@@ -28,25 +27,15 @@ const fn time(min: Duration) -> Kind {
     Kind::Duration { min, max: Duration::from_secs(12 * 3600) }
 }
 
-const fn now(name: &'static str) -> Word {
-    Word { name, help: "", since: Since::Now }
-}
-
-const CHECKS: &[Word] = &[
-    Word { name: "tcp", help: "A connection is opened and closed.", since: Since::Now },
-    Word { name: "http", help: "A GET request is answered.", since: Since::Now },
-    Word { name: "none", help: "Nothing is sent.", since: Since::Now },
-];
+const CHECKS: &[&str] = &["tcp", "http", "none"];
 const CHECK_MIN: Duration = Duration::from_millis(10);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-const PROTOCOLS: &[Word] = &[now("tcp"), now("udp"), now("any")];
-const STATES: &[Word] = &[now("active"), now("draining"), now("down")];
-const ENCAPS: &[Word] = &[now("gre"), now("ipip"), now("gue"), now("l3dsr"), now("nat")];
-const SELECTS: &[Word] =
-    &[now("hash"), now("alias"), now("lsq"), now("lsq2"), now("sed"), now("sed2"), now("maglev"), now("rr")];
-const POLICIES: &[Word] =
-    &[now("static"), now("active-wcmp"), now("aquarius"), now("hlb"), now("sac-gru"), now("qmix")];
+const PROTOCOLS: &[&str] = &["tcp", "udp", "any"];
+const STATES: &[&str] = &["active", "draining", "down"];
+const ENCAPS: &[&str] = &["gre", "ipip", "gue", "l3dsr", "nat"];
+const SELECTS: &[&str] = &["hash", "alias", "lsq", "lsq2", "sed", "sed2", "maglev", "rr"];
+const POLICIES: &[&str] = &["static", "active-wcmp", "aquarius", "hlb", "rate", "sac-gru", "qmix"];
 
 /// Every table, in the order in which they are documented.
 #[rustfmt::skip] // one key reads best as one entry: what it is, then what it does
@@ -61,11 +50,11 @@ pub const TABLES: &[Table] = &[
             table("tunnel", false, Value("{}"), "Outer addresses of tunnels."),
             table("flow_table", false, Value("{}"), "Size and time-outs of the flow tables."),
             table("vip", true, Value("[]"), "The virtual services."),
-            table("policy", false, Value("{}"), "How the learned weights are guarded.").later(NoEffect),
+            table("policy", false, Value("{}"), "How policies set weights, and how they are guarded."),
             table("measure", false, Value("{}"), "What is measured of flows."),
             table("region", false, Value("{}"), "Statistics in shared memory."),
             table("metrics", false, Value("{}"), "Where the metrics are served."),
-            table("control", false, Value("{}"), "The socket of the operator's commands.").later(NoEffect),
+            table("control", false, Value("{}"), "The socket of the operator's commands."),
         ],
     },
     Table {
@@ -171,11 +160,11 @@ pub const TABLES: &[Table] = &[
             table("server", true, Derived("`servers`"), "The servers, long form."),
             table("health", false, Derived("no checks: every server counts as healthy"), "How servers are checked."),
             key("policy", Kind::Word(POLICIES), Value(r#""static""#), r#""static""#,
-                "Who sets the weights while running.").later(NoEffect),
-            key("policy_mode", Kind::Word(&[now("on"), now("shadow"), now("off")]), Value(r#""on""#), r#""on""#,
-                "Whether the policy's weights are applied.").later(NoEffect),
+                "Who sets the weights while running: nobody (`static`), a rule, or an agent; see [policies](#policies)."),
+            key("policy_mode", Kind::Word(&["on", "shadow", "off"]), Value(r#""on""#), r#""on""#,
+                "Whether the policy's weights are applied; `shadow` computes and publishes them only, `off` does not compute them."),
             key("model", Kind::Text("a file"), Derived("none"), r#""configs/models/sac_gru.safetensors""#,
-                "The trained model of the policy.").later(NoEffect),
+                "The trained model; needed with `policy = \"sac-gru\"` and `\"qmix\"`, and only there."),
             key("key", int(0, 0xffff_ffff), Derived("no key"), "42",
                 "GRE key; only with `encap = \"gre\"`."),
             key("dscp", int(0, 63), Derived("none"), "7",
@@ -224,14 +213,26 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         path: "policy",
-        help: "How the learned weights are guarded.",
+        help: "How policies set weights, and how they are guarded. Weights count in multiples of the mean of a VIP's active servers.",
         keys: &[
-            key("period", time(MILLISECOND), Value(r#""50ms""#), r#""50ms""#, "Time between decisions."),
-            key("stale_after", time(MILLISECOND), Value(r#""1s""#), r#""1s""#, "Statistics older than this are not believed."),
-            key("weight_min", Kind::Float { min: 0.0, max: 1000.0 }, Value("0.05"), "0.05", "Smallest weight of a healthy server."),
-            key("weight_max", Kind::Float { min: 0.0, max: 1000.0 }, Value("20.0"), "20.0", "Largest weight."),
-            key("step_max", Kind::Float { min: 0.0, max: 10.0 }, Value("0.5"), "0.5", "Largest relative change in one period."),
-            key("fallback", Kind::Word(&[now("static"), now("hlb")]), Value(r#""static""#), r#""static""#, "The rule that sets weights while the agent cannot."),
+            key("period", Kind::Duration { min: Duration::from_millis(10), max: Duration::from_secs(1) }, Value(r#""50ms""#), r#""50ms""#,
+                "Time between two frames of statistics, and so between two decisions."),
+            key("stale_after", time(Duration::from_millis(10)), Value(r#""1s""#), r#""1s""#,
+                "Statistics, or weights of another process, that are older are not believed; at least `period`."),
+            key("weight_min", Kind::Float { min: 0.001, max: 1.0 }, Value("0.05"), "0.05",
+                "Least weight of an active server, and its least share of the mean."),
+            key("weight_max", Kind::Float { min: 1.0, max: 1000.0 }, Value("20.0"), "20.0",
+                "Largest weight of a server."),
+            key("step_max", Kind::Float { min: 0.001, max: 100.0 }, Value("0.5"), "0.5",
+                "Largest relative change of a weight in one period."),
+            key("fallback", Kind::Word(&["static", "hlb"]), Value(r#""static""#), r#""static""#,
+                "The rule that sets weights while the policy cannot."),
+            key("source", Kind::Word(&["thread", "region"]), Value(r#""thread""#), r#""thread""#,
+                "Who decides: a thread of this process, or another process over the region."),
+            key("log", Kind::Text("a file"), Derived("none: decisions are not written down"), r#""/var/lib/weir/decisions""#,
+                "The decision log; its folder must exist. What is older is in the same name with `.1` behind."),
+            key("log_size", int(1, 1 << 20), Value("64"), "64",
+                "Most megabytes of the decision log, in both files together."),
         ],
     },
     Table {
@@ -256,8 +257,6 @@ pub const TABLES: &[Table] = &[
                 "The file; its folder must exist. Put it where files are memory, like `/run` or `/dev/shm`."),
             key("slots", int(2, 64), Value("4"), "4",
                 "Frames that the file keeps: how far a reader may fall behind while it copies one."),
-            key("period", Kind::Duration { min: MILLISECOND, max: Duration::from_secs(1) }, Value(r#""50ms""#), r#""50ms""#,
-                "Time between two frames of statistics."),
         ],
     },
     Table {
@@ -272,7 +271,8 @@ pub const TABLES: &[Table] = &[
         path: "control",
         help: "The socket of the operator's commands.",
         keys: &[
-            key("socket", Kind::Text("a path"), Value(r#""/run/weir/weir.sock""#), r#""/run/weir/weir.sock""#, "Path of the Unix socket."),
+            key("socket", Kind::Text("a path, or \"off\""), Value(r#""/run/weir/weir.sock""#), r#""/run/weir/weir.sock""#,
+                "The Unix socket, which only the user that runs Weir may open; its folder must exist; `\"off\"`: none. Where the default's folder does not exist, there is none either."),
         ],
     },
 ];

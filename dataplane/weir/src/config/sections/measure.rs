@@ -1,7 +1,6 @@
 //! `[measure]` and `[region]`: what is measured, and who may look.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::super::reader::{At, TableReader};
 use super::super::types::{Measure, Region};
@@ -36,7 +35,6 @@ pub(in super::super) fn region(top: &TableReader<'_>) -> Region {
     let region = Region {
         path: table.parsed("path", values::file).map(|path| PathBuf::from(path.value)),
         slots: table.integer("slots").map_or(0, |slots| slots.value),
-        period: table.duration("period").map_or(Duration::ZERO, |period| period.value),
     };
     table.finish();
     region

@@ -7,6 +7,7 @@ pub(super) mod measure;
 mod mss;
 pub(super) mod neighbor;
 mod overlap;
+pub(super) mod policy;
 pub(super) mod port;
 pub(super) mod process;
 pub(super) mod server;

@@ -1,9 +1,10 @@
-//! `[eal]`, `[flow_table]` and `[metrics]`: what concerns the process as a whole.
+//! `[eal]`, `[flow_table]`, `[metrics]` and `[control]`: what concerns the process as a whole.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::reader::TableReader;
-use super::super::types::{Eal, FlowTable, Metrics};
+use super::super::types::{ControlSocket, Eal, FlowTable, Metrics};
 use super::super::values;
 
 pub(in super::super) fn eal(top: &TableReader<'_>) -> Eal {
@@ -33,4 +34,11 @@ pub(in super::super) fn metrics(top: &TableReader<'_>) -> Metrics {
     let listen = table.parsed("listen", values::listener).and_then(|l| l.value);
     table.finish();
     Metrics { listen }
+}
+
+pub(in super::super) fn control(top: &TableReader<'_>) -> ControlSocket {
+    let table = top.table("control");
+    let socket = table.parsed("socket", values::file_or_off).and_then(|socket| socket.value);
+    table.finish();
+    ControlSocket { socket: socket.map(PathBuf::from) }
 }

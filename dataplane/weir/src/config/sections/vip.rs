@@ -16,6 +16,7 @@ use super::super::values;
 use super::health;
 use super::mss::mss_clamp;
 use super::overlap::TakenPorts;
+use super::policy;
 use super::port::{Ports, once};
 use super::server::{self, ServerDraft, Surroundings};
 
@@ -88,6 +89,7 @@ fn draft(table: &TableReader<'_>, ports_of_ours: &Ports) -> Option<VipDraft> {
     let name = table.parsed("name", values::name);
     let servers = server::servers(table);
     let health = health::health(table, protocol, all_ports.first());
+    let policy = policy::of_vip(table, select);
     table.finish();
 
     let address = address?;
@@ -106,6 +108,7 @@ fn draft(table: &TableReader<'_>, ports_of_ours: &Ports) -> Option<VipDraft> {
         select,
         servers: Vec::new(),
         health,
+        policy,
     };
     Some(VipDraft {
         vip,

@@ -52,7 +52,8 @@ fn what_needs_a_restart_is_named_with_both_values() {
         ("ring       = 16384", "ring = 1024", "[measure] ring cannot change from 16384 to 1024"),
         ("decay      = 0.9", "decay = 0.5", "[measure] decay cannot change from 0.9 to 0.5"),
         ("/run/weir/region", "/dev/shm/weir", "path cannot change from /run/weir/region to /dev/shm/weir"),
-        ("\"50ms\"", "\"20ms\"", "[region] period cannot change from 50ms to 20ms"),
+        ("\"thread\"", "\"region\"", "[policy] source cannot change from thread to region"),
+        ("/run/weir/weir.sock", "off", "[control] socket cannot change from /run/weir/weir.sock to off"),
         ("127.0.0.1:9400", "off", "[metrics] listen cannot change from 127.0.0.1:9400 to off"),
     ] {
         let changes = full().unreloadable_changes(&full_with(old, new));
