@@ -5,4 +5,5 @@
 pub mod evaluate;
 pub mod learners;
 pub mod sanity;
+pub mod scenario;
 pub mod sim;

@@ -80,8 +80,10 @@ pub struct Balancer {
     rings: Rings,
     generation: u64,
     load: OwnLoad,
-    /// Counters, states and weights of each server, in the form of the region.
+    /// Counters, states and weights of each server, in the form of the region, and what was said of its samples last.
     servers: Vec<ServerStatistics>,
+    /// Which kinds of each server have samples that nothing was said of yet.
+    news: Vec<[bool; Kind::COUNT]>,
     /// When each server was given a flow last.
     last_begin: Vec<Option<u64>>,
     packets: u64,
@@ -121,6 +123,7 @@ impl Balancer {
             generation: 0,
             load: OwnLoad { flows: vec![0; servers.len()], turns: Cell::new(0) },
             servers: (0..).zip(servers).map(record).collect(),
+            news: vec![[false; Kind::COUNT]; servers.len()],
             last_begin: vec![None; servers.len()],
             packets: 0,
             bytes: 0,
@@ -181,7 +184,8 @@ impl Balancer {
             }
         }
         if is_changed {
-            self.rebuild();
+            self.generation += 1;
+            self.reweigh();
         }
     }
 
@@ -192,12 +196,21 @@ impl Balancer {
         let candidate = |server: &ServerStatistics| Candidate {
             identity: Identity { address: Ipv4Addr::from(0x0a00_0001 + server.server).into(), port: None },
             server: ServerId(server.server),
-            weight: server.weight,
+            weight: server.configured_weight,
         };
         let candidates = self.servers.iter().filter(active).map(candidate).collect();
         self.rings.begin();
         self.selector = Selector::new(self.rule, VIP, candidates, &mut self.rings);
         self.rings.end();
+        if self.servers.iter().any(|server| server.weight != server.configured_weight) {
+            self.reweigh();
+        }
+    }
+
+    /// The same servers, by the weights in force.
+    fn reweigh(&mut self) {
+        let weight = |ServerId(id)| self.servers.get(id as usize).map(|server| server.weight);
+        self.selector = self.selector.reweighed(weight);
     }
 
     /// A SYN comes, and its flow is given to a server.
@@ -260,18 +273,29 @@ impl Balancer {
         for place in 0..self.watches.live().len() {
             self.hear_one(place as u32, now);
         }
+        self.say(now);
         self.heard_until = now;
         let vip = self.vip(now);
         self.frame.begin(now, self.generation);
         let mut entry = self.frame.vip(vip);
         for (server, &open) in self.servers.iter().zip(&self.load.flows) {
-            let mut record = ServerStatistics { open, ..*server };
-            for kind in Kind::ALL {
-                record.kinds[kind.index()] = self.bank.statistics(ServerId(server.server), kind, now).into();
-            }
-            entry.server(record);
+            entry.server(ServerStatistics { open, ..*server });
         }
         &self.frame
+    }
+
+    /// What the reservoirs say. Nothing but the age changes while no sample comes, so only those are asked that had one.
+    fn say(&mut self, now: u64) {
+        for (server, news) in self.servers.iter_mut().zip(&mut self.news) {
+            for kind in Kind::ALL {
+                let said = &mut server.kinds[kind.index()];
+                if std::mem::take(&mut news[kind.index()]) {
+                    *said = self.bank.statistics(ServerId(server.server), kind, now).into();
+                } else if said.count > 0 {
+                    said.age += now - self.heard_until;
+                }
+            }
+        }
     }
 
     /// The VIP's record, with rates since the one before.
@@ -298,6 +322,7 @@ impl Balancer {
     }
 
     fn sample(&mut self, t: u64, server: usize, kind: Kind, value: u64) {
+        self.news[server][kind.index()] = true;
         self.bank.offer(&Sample { t, value, vip: VIP, server: ServerId(server as u32), kind });
     }
 

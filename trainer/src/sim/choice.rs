@@ -23,6 +23,8 @@ pub enum Oracle {
     GlobalSed,
     /// The server that would be the first to have done all its work and this flow's.
     LeastWork,
+    /// The server where this flow costs all flows together the least time, its own included.
+    LeastDelay,
 }
 
 impl Choice {
@@ -70,6 +72,7 @@ impl Oracle {
                 let own = flow.cpu * f64::from(flow.stages / 2);
                 (server.backlog_time(now) + own / capacity, 0.0)
             }
+            Self::LeastDelay => (server.delay_of(now, flow.cpu * f64::from(flow.stages / 2)), 0.0),
         }
     }
 }

@@ -131,6 +131,12 @@ impl Server {
         (self.cpu.work_left(now) + self.coming.max(0.0)) / self.capacity() + self.io.work_left(now)
     }
 
+    /// By how much a flow with so much work would raise the sum of all flows' times here, in nanoseconds, if it had to wait
+    /// for no disk and nobody came after it.
+    pub fn delay_of(&self, now: u64, cpu: f64) -> f64 {
+        self.cpu.delay_of(now, cpu) + self.coming.max(0.0) / self.capacity()
+    }
+
     fn effective_speed(&self) -> f64 {
         self.speed * (1.0 - self.noise)
     }

@@ -157,6 +157,34 @@ impl Station {
         all
     }
 
+    /// By how much a job with so much work would raise the sum of all jobs' times here if none came after it: how long it
+    /// would take itself, and how much longer the others would.
+    pub fn delay_of(&self, now: u64, work: f64) -> f64 {
+        if self.service.len() >= self.limit {
+            // Last in line, it delays nobody.
+            return self.work_left(now) / (self.speed * self.cores.min(self.limit as f64))
+                + work / self.speed;
+        }
+        let given = match self.service.is_empty() {
+            true => 0.0,
+            false => self.given + (now - self.at) as f64 * self.rate(),
+        };
+        let mut left: Vec<f64> = self.service.iter().map(|Reverse(job)| (job.end - given).max(0.0)).collect();
+        left.sort_unstable_by(f64::total_cmp);
+        let slowness = |jobs: f64| (jobs / self.cores).max(1.0) / self.speed;
+        let (mut delay, mut done) = (0.0, 0.0);
+        for (ended, left) in left.iter().copied().chain([f64::INFINITY]).enumerate() {
+            let others = (self.service.len() - ended) as f64;
+            let piece = left.min(work) - done;
+            delay += piece * (others + 1.0).mul_add(slowness(others + 1.0), -others * slowness(others));
+            done += piece;
+            if left >= work {
+                break;
+            }
+        }
+        delay
+    }
+
     /// Work that is left of all its jobs.
     pub fn work_left(&self, now: u64) -> f64 {
         let jobs = self.service.len() as f64;
@@ -233,6 +261,24 @@ mod tests {
         assert_eq!((station.jobs(), station.next_end(), station.work_left(9)), (0, None, 0.0));
         station.enter(20, 5, 10.0);
         assert_eq!(station.next_end(), Some(30));
+    }
+
+    #[test]
+    fn delay_of_a_job_is_what_all_jobs_together_lose() {
+        let jobs = [(0, 20.0), (0, 5.0), (0, 12.0)];
+        for (cores, limit) in [(1.0, 9), (2.0, 9), (3.0, 9), (1.0, 1), (2.0, 2)] {
+            for work in [2.0, 5.0, 9.0, 30.0] {
+                let station = Station::new(cores, 0.5, limit);
+                let mut loaded = station.clone();
+                jobs.iter().zip(0..).for_each(|(&(t, work), id)| loaded.enter(t, id, work));
+                let all: Vec<_> = jobs.into_iter().chain([(0, work)]).collect();
+                let sum = |jobs: &[(u64, f64)]| ends(station.clone(), jobs).into_iter().sum::<u64>() as f64;
+                let lost = sum(&all) - sum(&jobs);
+                // A line of several cores is taken for one fast core.
+                let slack = if limit == 2 { 20.0 } else { 4.0 };
+                assert!((loaded.delay_of(0, work) - lost).abs() <= slack, "{cores} {limit} {work}: {lost}");
+            }
+        }
     }
 
     proptest! {

@@ -1,0 +1,48 @@
+//! The command line of `weir-train`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Tries and trains what weighs Weir's servers.
+#[derive(Debug, Parser)]
+#[command(name = "weir-train", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs one scenario with one policy
+    #[command(after_help = "Examples:\n  \
+        weir-train sim --scenario configs/scenarios/moderate.toml --policy sed2\n  \
+        weir-train sim --scenario configs/scenarios/moderate.toml --policy rate --select sed --seeds 20 --json")]
+    Sim(Sim),
+}
+
+/// `weir-train sim`.
+#[derive(Debug, Args)]
+pub struct Sim {
+    /// The world, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub scenario: PathBuf,
+    /// A rule of the data plane (ecmp, wcmp, maglev, rr, lsq, lsq2, sed, sed2), a policy (static, active-wcmp,
+    /// aquarius, hlb, hlb-ada, rate), or what nobody can know (oracle, least-work, gsed, gsq)
+    #[arg(long, value_name = "NAME")]
+    pub policy: String,
+    /// How new flows are chosen servers for by the policy's weights
+    #[arg(long, value_name = "RULE")]
+    pub select: Option<String>,
+    /// Runs, with seeds 1, 2, …
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// Runs at the same time; default: as many as there are CPUs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Prints JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}

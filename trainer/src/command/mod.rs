@@ -1,0 +1,50 @@
+//! The commands, each in a file of its own, and how they fail.
+
+pub mod sim;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use trainer::{evaluate::contender::ContenderError, scenario::ScenarioError};
+
+/// Why a command ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The scenario cannot be used.
+    #[error("{file}: {error}")]
+    Scenario {
+        /// Its file.
+        file: String,
+        /// Why not.
+        error: ScenarioError,
+    },
+    /// There is no such policy.
+    #[error(transparent)]
+    Contender(#[from] ContenderError),
+    /// Standard output is gone.
+    #[error("cannot write: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl Failure {
+    /// Writes one line of cause and one of remedy to standard error; returns the exit code: 1 for what was given,
+    /// 3 for the machine.
+    pub fn report(&self) -> ExitCode {
+        let (remedy, code) = match self {
+            Self::Scenario { .. } => ("docs/design/simulator.md has every key of a scenario", 1),
+            Self::Contender(_) => ("weir-train sim --help says what each is", 1),
+            Self::Write(_) => ("write to a file or a terminal that stays", 3),
+        };
+        // If standard error is gone too, nobody is there to be told.
+        let _ = writeln!(io::stderr(), "error: {self}\nhelp: {remedy}");
+        ExitCode::from(code)
+    }
+}
+
+/// So many threads, or as many as there are CPUs.
+pub fn threads(asked: Option<u16>) -> usize {
+    let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or_else(cpus, usize::from)
+}
