@@ -21,6 +21,37 @@ pub enum Command {
         weir-train sim --scenario configs/scenarios/moderate.toml --policy sed2\n  \
         weir-train sim --scenario configs/scenarios/moderate.toml --policy rate --select sed --seeds 20 --json")]
     Sim(Sim),
+    /// Compares policies in several scenarios, in pairs: all meet the same clients
+    #[command(after_help = "Examples:\n  \
+        weir-train compare --scenarios configs/scenarios/moderate.toml --loads 0.5,0.7,0.9 --policies sed2,hlb,rate\n  \
+        weir-train compare --scenarios a.toml,b.toml --policies sed,rate/sed --out docs/results/rules")]
+    Compare(Compare),
+}
+
+/// `weir-train compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The worlds, in TOML
+    #[arg(long, value_name = "FILES", value_delimiter = ',', required = true)]
+    pub scenarios: Vec<PathBuf>,
+    /// Loads that each is run at; default: what it says
+    #[arg(long, value_name = "LOADS", value_delimiter = ',')]
+    pub loads: Vec<f64>,
+    /// Who is compared, as in `sim`; `rate/sed` is the policy `rate` with the selection rule `sed`
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+    pub policies: Vec<String>,
+    /// Who the others are compared with; default: the first
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Runs of each in each, with seeds 1, 2, …
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// Runs at the same time; default: as many as there are CPUs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Writes OUT.md and OUT.csv instead of tables to standard output
+    #[arg(long, value_name = "OUT")]
+    pub out: Option<PathBuf>,
 }
 
 /// `weir-train sim`.

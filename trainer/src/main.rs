@@ -1,7 +1,8 @@
 //! The binary `weir-train`.
 //!
 //! ```text
-//! cli -> sim { scenario, contender -> runs -> outcome }
+//! cli -> sim     { scenario, contender -> runs -> outcome }
+//!     -> compare { scenarios × contenders -> runs -> tables, CSV }
 //! ```
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ use self::cli::{Cli, Command};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Sim(args) => command::sim::run(&args),
+        Command::Compare(args) => command::compare::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! The commands, each in a file of its own, and how they fail.
 
+pub mod compare;
 pub mod sim;
 
 use std::{
@@ -23,6 +24,17 @@ pub enum Failure {
     /// There is no such policy.
     #[error(transparent)]
     Contender(#[from] ContenderError),
+    /// Nobody can be compared with who is not there.
+    #[error("`{0}` is not one of the policies that are compared")]
+    Baseline(String),
+    /// A result cannot be kept.
+    #[error("cannot write {file}: {error}")]
+    Save {
+        /// Its file.
+        file: String,
+        /// Why not.
+        error: io::Error,
+    },
     /// Standard output is gone.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
@@ -35,6 +47,8 @@ impl Failure {
         let (remedy, code) = match self {
             Self::Scenario { .. } => ("docs/design/simulator.md has every key of a scenario", 1),
             Self::Contender(_) => ("weir-train sim --help says what each is", 1),
+            Self::Baseline(_) => ("add it to --policies", 1),
+            Self::Save { .. } => ("give --out a place that can be written to", 3),
             Self::Write(_) => ("write to a file or a terminal that stays", 3),
         };
         // If standard error is gone too, nobody is there to be told.

@@ -1,6 +1,12 @@
-//! What can be said of runs: [`run`](mod@run) makes them, [`outcome`] says what became of them, with intervals.
+//! What can be said of runs.
+//!
+//! ```text
+//! scenario, contender, seed --> run --> outcome --> compare (in pairs, with intervals) --> report
+//! ```
 
+pub mod compare;
 pub mod contender;
 pub mod interval;
 pub mod outcome;
+pub mod report;
 pub mod run;

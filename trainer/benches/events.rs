@@ -1,0 +1,43 @@
+//! How many things happen a second in the simulator, on one core.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use trainer::{
+    evaluate::{contender::Contender, run::Drive},
+    scenario::Scenario,
+};
+
+/// Two balancers before so many servers, half of them of four cores and half of two.
+fn scenario(servers: usize, delay: &str) -> Scenario {
+    let text = format!(
+        "balancers = 2\nload = 0.8\nflows = 50_000\ndelay = \"{delay}\"\n\
+         service = {{ kind = \"exponential\", mean = \"100ms\" }}\n\
+         [[server]]\ncount = {half}\ncores = 2\n[[server]]\ncount = {half}\ncores = 4\n",
+        half = servers / 2
+    );
+    Scenario::parse(&text).unwrap()
+}
+
+/// A whole run; returns how much has happened.
+fn whole(scenario: &Scenario, contender: &Contender) -> u64 {
+    let mut drive = Drive::new(scenario, contender, 1);
+    while drive.advance(u64::MAX) {}
+    drive.simulation().happened()
+}
+
+fn events(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("events");
+    group.sample_size(10);
+    let cases =
+        [("sed2", 8, "0s"), ("sed2", 8, "1ms"), ("sed", 8, "0s"), ("sed2", 64, "0s"), ("rate/sed2", 8, "0s")];
+    for (name, servers, delay) in cases {
+        let (scenario, contender) = (scenario(servers, delay), name.parse().unwrap());
+        group.throughput(Throughput::Elements(whole(&scenario, &contender)));
+        let id = BenchmarkId::new(name, format!("{servers} servers, delay {delay}"));
+        group.bench_function(id, |bencher| bencher.iter(|| whole(&scenario, &contender)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, events);
+criterion_main!(benches);
