@@ -75,8 +75,9 @@ fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("step");
     for servers in SERVERS {
         for name in rules::NAMES {
-            let (mut rule, mut proposal) = (rules::by_name(name).expect("a rule"), Vec::new());
             group.bench_function(BenchmarkId::new(name, servers), |bench| {
+                // Made anew with each round of frames: time and counters begin anew too.
+                let (mut rule, mut proposal) = (rules::by_name(name).expect("a rule"), Vec::new());
                 over_frames(bench, servers, |observation| {
                     rule.propose(observation, &mut proposal);
                     black_box(&proposal);
@@ -84,20 +85,18 @@ fn steps(criterion: &mut Criterion) {
             });
         }
         for schema in Schema::ALL {
-            let mut extractor = Extractor::new(schema, Normaliser::identity(schema)).expect("they fit");
-            let (base, previous) = (vec![1.0; servers as usize], vec![0.1; servers as usize]);
-            let mut out = Features::default();
             group.bench_function(BenchmarkId::new(format!("features {}", schema.name()), servers), |bench| {
+                let (base, previous) = (vec![1.0; servers as usize], vec![0.1; servers as usize]);
+                let (mut extractor, mut out) = (extractor(schema), Features::default());
                 over_frames(bench, servers, |observation| {
                     extractor.extract(observation, &base, &previous, &mut out);
                     black_box(&out);
                 });
             });
         }
-        let mut extractor =
-            Extractor::new(Schema::Native, Normaliser::identity(Schema::Native)).expect("they fit");
-        let (mut estimate, mut base, mut out) = (RateEstimate::default(), Vec::new(), Features::default());
         group.bench_function(BenchmarkId::new("rate and features native", servers), |bench| {
+            let (mut estimate, mut base) = (RateEstimate::default(), Vec::new());
+            let (mut extractor, mut out) = (extractor(Schema::Native), Features::default());
             over_frames(bench, servers, |observation| {
                 estimate.estimate(observation, &mut base);
                 extractor.extract(observation, &base, &[], &mut out);
@@ -106,6 +105,10 @@ fn steps(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+fn extractor(schema: Schema) -> Extractor {
+    Extractor::new(schema, Normaliser::identity(schema)).expect("they fit")
 }
 
 criterion_group!(benches, steps);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::trace::TraceArgs;
+
 /// Tries and trains what weighs Weir's servers.
 #[derive(Debug, Parser)]
 #[command(name = "weir-train", version)]
@@ -26,6 +28,12 @@ pub enum Command {
         weir-train compare --scenarios configs/scenarios/moderate.toml --loads 0.5,0.7,0.9 --policies sed2,hlb,rate\n  \
         weir-train compare --scenarios a.toml,b.toml --policies sed,rate/sed --out docs/results/rules")]
     Compare(Compare),
+    /// Says what is in a trace, or makes one
+    #[command(after_help = "Examples:\n  \
+        weir-train trace info day.tsv\n  \
+        weir-train trace generate poisson --rate 350 --flows 78000 --out poisson.tsv\n  \
+        weir-train trace generate wikipedia --seconds 86400 --seed 7 --out day.tsv")]
+    Trace(TraceArgs),
 }
 
 /// `weir-train compare`.

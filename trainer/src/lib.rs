@@ -7,3 +7,4 @@ pub mod learners;
 pub mod sanity;
 pub mod scenario;
 pub mod sim;
+pub mod traces;

@@ -3,13 +3,14 @@
 //! ```text
 //! cli -> sim     { scenario, contender -> runs -> outcome }
 //!     -> compare { scenarios × contenders -> runs -> tables, CSV }
+//!     -> trace   { traces }
 //! ```
 #![forbid(unsafe_code)]
 
 mod cli;
 mod command;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Sim(args) => command::sim::run(&args),
         Command::Compare(args) => command::compare::run(&args),
+        Command::Trace(args) => args.run(&mut io::stdout().lock()).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod sim;
+pub mod trace;
 
 use std::{
     io::{self, Write as _},
@@ -35,6 +36,9 @@ pub enum Failure {
         /// Why not.
         error: io::Error,
     },
+    /// A trace cannot be used or made.
+    #[error(transparent)]
+    Trace(#[from] trace::CommandError),
     /// Standard output is gone.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
@@ -46,6 +50,12 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         let (remedy, code) = match self {
             Self::Scenario { .. } => ("docs/design/simulator.md has every key of a scenario", 1),
+            Self::Trace(error) if error.is_of_the_machine() => {
+                ("look at the path, its rights and the space there", 3)
+            }
+            Self::Trace(_) => {
+                ("docs/design/traces.md has the formats, weir-train trace --help what can be made", 1)
+            }
             Self::Contender(_) => ("weir-train sim --help says what each is", 1),
             Self::Baseline(_) => ("add it to --policies", 1),
             Self::Save { .. } => ("give --out a place that can be written to", 3),
