@@ -57,7 +57,7 @@ pub struct Compare {
     /// Runs at the same time; default: as many as there are CPUs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Writes OUT.md and OUT.csv instead of tables to standard output
+    /// Writes OUT.md, OUT.csv and OUT-NAME.svg instead of tables to standard output
     #[arg(long, value_name = "OUT")]
     pub out: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ use trainer::{
     evaluate::{
         compare::{Case, Comparison},
         contender::Contender,
-        report,
+        plot, report,
     },
     scenario::Scenario,
 };
@@ -44,7 +44,7 @@ pub fn run(args: &Compare) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes `OUT.md` and `OUT.csv`.
+/// Writes `OUT.md`, `OUT.csv`, and for each scenario `OUT-NAME.svg`.
 fn write(out: &Path, tables: &str, comparison: &Comparison) -> Result<(), Failure> {
     let save = |file: &Path, text: &str| {
         fs::write(file, text).map_err(|error| Failure::Save { file: file.display().to_string(), error })
@@ -54,5 +54,12 @@ fn write(out: &Path, tables: &str, comparison: &Comparison) -> Result<(), Failur
             .map_err(|error| Failure::Save { file: folder.display().to_string(), error })?;
     }
     save(&out.with_extension("md"), tables)?;
-    save(&out.with_extension("csv"), &report::csv(comparison))
+    save(&out.with_extension("csv"), &report::csv(comparison))?;
+    let mut names: Vec<&str> = comparison.cases.iter().map(|case| case.name.as_str()).collect();
+    names.dedup();
+    let stem = out.file_name().unwrap_or_default().to_string_lossy();
+    for name in names {
+        save(&out.with_file_name(format!("{stem}-{name}.svg")), &plot::svg(comparison, name)?)?;
+    }
+    Ok(())
 }

@@ -9,7 +9,10 @@ use std::{
     process::ExitCode,
 };
 
-use trainer::{evaluate::contender::ContenderError, scenario::ScenarioError};
+use trainer::{
+    evaluate::{contender::ContenderError, plot::PlotError},
+    scenario::ScenarioError,
+};
 
 /// Why a command ends.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,9 @@ pub enum Failure {
     /// A trace cannot be used or made.
     #[error(transparent)]
     Trace(#[from] trace::CommandError),
+    /// A picture cannot be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// Standard output is gone.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
@@ -58,6 +64,7 @@ impl Failure {
             }
             Self::Contender(_) => ("weir-train sim --help says what each is", 1),
             Self::Baseline(_) => ("add it to --policies", 1),
+            Self::Plot(_) => ("leave --out out to have the tables alone", 3),
             Self::Save { .. } => ("give --out a place that can be written to", 3),
             Self::Write(_) => ("write to a file or a terminal that stays", 3),
         };
