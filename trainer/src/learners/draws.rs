@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub enum Use {
     /// Initial parameters.
     Parameters = 1 << 32,
-    /// Exploration.
+    /// A learner's own draws of actions.
     Actions,
+    /// Actions while data is gathered.
+    Exploration,
     /// Which sequences are replayed.
     Replay,
     /// What a task's own world draws.

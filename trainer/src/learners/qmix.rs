@@ -15,6 +15,7 @@ use super::{
     mixer::{Choices, Mixer, MixerShape, Qmix},
     params::Params,
     replay::{Batch, Layout},
+    unroll::unroll,
 };
 
 /// How it learns.
@@ -149,8 +150,9 @@ impl Learner {
     pub fn update(&mut self, batch: &Batch) -> Result<Update> {
         let steps = batch.inputs.len() - 1;
         let first = self.settings.burn_in.min(steps - 1);
-        let heads = unroll(&self.value.net, batch, first)?;
-        let target_heads = unroll(&self.target.net, batch, first)?;
+        let heads = unroll(&self.value.net, &batch.inputs, &batch.hidden, first)?;
+        let target_heads = unroll(&self.target.net, &batch.inputs, &batch.hidden, first)?;
+        let (heads, target_heads) = (Tensor::stack(&heads, 0)?, Tensor::stack(&target_heads, 0)?);
         let learned = steps - first;
         let tail = |tensor: &Tensor| tensor.narrow(0, first, learned);
 
@@ -215,20 +217,6 @@ pub fn explore(head: &Tensor, epsilon: f64, draws: &mut Draws) -> Result<Vec<f32
         .into_iter()
         .map(|best| if draws.uniform() < epsilon { draws.below(levels) as f32 } else { best as f32 });
     Ok(drawn.collect())
-}
-
-/// The heads of a sequence from moment `first` on, `[T + 1 − first, N, S, O]`; what is before only warms the memory up.
-fn unroll(net: &Net, batch: &Batch, first: usize) -> Result<Tensor> {
-    let mut hidden = batch.hidden.clone();
-    let mut heads = Vec::new();
-    for (time, input) in batch.inputs.iter().enumerate() {
-        let output = net.step(input, &hidden)?;
-        hidden = if time < first { output.hidden.detach() } else { output.hidden };
-        if time >= first {
-            heads.push(output.head);
-        }
-    }
-    Tensor::stack(&heads, 0)
 }
 
 /// `[N, S, O]` and numbers of levels `[N, S]` to `[N, S]`.

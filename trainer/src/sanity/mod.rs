@@ -1,6 +1,9 @@
 //! Tasks with known answers: does a learner reach what can be reached, and fail where it must?
 
+pub mod control;
 pub mod games;
+pub mod maze;
+pub mod pendulum;
 
 use std::fmt;
 
