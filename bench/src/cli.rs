@@ -27,6 +27,34 @@ pub enum Command {
         after_help = "Examples:\n  weir-bench reload\n  weir-bench reload --vips 1 --servers 1000 --rounds 100"
     )]
     Reload(ReloadArgs),
+    /// Measure how long it takes from an observation to weights in force, and how evenly decisions come.
+    #[command(
+        after_help = "Examples:\n  weir-bench steer\n  weir-bench steer --periods 10,50 --servers 64 --seconds 20"
+    )]
+    Steer(SteerArgs),
+}
+
+/// What is steered, and how long.
+#[derive(Clone, Debug, Args)]
+pub struct SteerArgs {
+    /// Periods of the policy, in milliseconds
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 50])]
+    pub periods: Vec<u64>,
+    /// Servers of the VIP
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub servers: u16,
+    /// The policy; one whose weights change with every observation, or there is nothing to measure
+    #[arg(long, default_value = "active-wcmp")]
+    pub policy: String,
+    /// Its model
+    #[arg(long)]
+    pub model: Option<std::path::PathBuf>,
+    /// Seconds for each period
+    #[arg(long, default_value_t = 15)]
+    pub seconds: u64,
+    /// Use 4 KiB pages
+    #[arg(long)]
+    pub no_huge: bool,
 }
 
 /// What is reloaded, and how often.

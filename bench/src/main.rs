@@ -19,6 +19,7 @@ mod hugepages;
 mod machine;
 mod reload;
 mod report;
+mod steer;
 mod testpmd;
 mod timing;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Cycles(cli.cycles)) {
         Command::Cycles(args) => cycles::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Steer(args) => steer::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
