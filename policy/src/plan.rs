@@ -152,6 +152,11 @@ impl Plan {
         (Steering::new(proposer, rule(self.fallback), self.bounds), error)
     }
 
+    /// Whether it can be carried out: whether its model is there and fits.
+    pub fn check(&self) -> Result<(), PlanError> {
+        self.policy().map(drop)
+    }
+
     /// The policy that proposes.
     fn policy(&self) -> Result<Box<dyn Policy>, PlanError> {
         if !self.policy.is_agent() {

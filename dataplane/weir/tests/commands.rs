@@ -39,6 +39,24 @@ fn port(device: &str) -> String {
 }
 
 #[test]
+fn model_that_cannot_be_loaded_is_a_warning_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.toml");
+    let text = "[[port]]\ndevice = \"net_tap0\"\naddress = [\"192.0.2.2/24\"]\n[[vip]]\nname = \"web\"\n\
+                address = \"203.0.113.10\"\npolicy = \"qmix\"\nmodel = \"/nonexistent\"\nservers = [\"192.0.2.11\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_weir")).args(["check", "--config"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("VIP \"web\" would be steered by static: cannot read the model /nonexistent"),
+        "{said}"
+    );
+    assert!(said.contains("check the path and who may read it"), "{said}");
+}
+
+#[test]
 fn wrong_log_level_is_refused_with_a_remedy() {
     let output = Command::new(env!("CARGO_BIN_EXE_weir"))
         .args(["check", "--config", "no-such-file"])

@@ -55,7 +55,7 @@ impl Config {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| unreadable(&name, &error))?;
         match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::parse(text, &name),
+            Ok(text) => Self::parse(text, &name).map(|loaded| with_models_checked(loaded, &name)),
             Err(error) => Err(not_text(&name, &bytes, error.valid_up_to())),
         }
     }
@@ -71,6 +71,25 @@ impl Config {
             _ => Err(ConfigErrors { diagnostics }),
         }
     }
+}
+
+/// Adds a warning for each model that cannot be used: the fallback rule would steer instead.
+fn with_models_checked(mut loaded: Loaded, name: &str) -> Loaded {
+    let settings = &loaded.config.policy;
+    let plans =
+        loaded.config.vips.iter().filter_map(|vip| Some((vip, crate::steer::plan(vip, settings, false)?)));
+    loaded.warnings.extend(plans.filter_map(|(vip, plan)| {
+        let error = plan.check().err()?;
+        Some(Diagnostic {
+            severity: Severity::Warning,
+            file: name.into(),
+            position: None,
+            message: format!("VIP {:?} would be steered by {}: {error}", vip.name, settings.fallback),
+            help: error.remedy(),
+            excerpt: None,
+        })
+    }));
+    loaded
 }
 
 /// Reads the parts of the file in the order in which they depend on each other.

@@ -15,5 +15,5 @@ pub use self::{
     board::{Board, Entry, Fairness, ServerEntry, VipBoard},
     pilot::Pilot,
     process::{PolicyArgs, run},
-    wishes::Wishes,
+    wishes::{Wishes, plan},
 };

@@ -74,7 +74,7 @@ pub fn run(args: &PolicyArgs) -> Result<(), Failure> {
     let mut pilot = Pilot::new(config.policy.log.as_deref().map(|log| (log, config.policy.log_bytes)));
     let board = Board::default();
     let clock = Clock::start();
-    let mut attached = None;
+    let (mut attached, mut waiting) = (None, false);
     while !stop.load(Ordering::Relaxed) {
         if reload.swap(false, Ordering::Relaxed) {
             config = load(args)
@@ -87,6 +87,10 @@ pub fn run(args: &PolicyArgs) -> Result<(), Failure> {
         let Some(here) = &mut attached else {
             attached = attach(&path)?;
             if attached.is_none() {
+                if !waiting {
+                    tracing::info!(region = %path.display(), "waiting for an instance to make the region");
+                }
+                waiting = true;
                 thread::sleep(PAUSE);
             }
             continue;

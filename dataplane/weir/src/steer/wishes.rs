@@ -66,7 +66,7 @@ impl Wishes {
 }
 
 /// How a VIP is to be steered; `None`: not at all.
-fn plan(vip: &config::Vip, settings: &PolicySettings, elsewhere: bool) -> Option<Plan> {
+pub fn plan(vip: &config::Vip, settings: &PolicySettings, elsewhere: bool) -> Option<Plan> {
     let mode = match vip.policy.mode {
         PolicyMode::On => Mode::On,
         PolicyMode::Shadow => Mode::Shadow,
