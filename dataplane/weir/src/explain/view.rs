@@ -80,8 +80,7 @@ impl View {
         let directory = source.findings.directory();
         let vip = directory.vips.iter().find(|vip| vip.name == name);
         let vip = vip.ok_or_else(|| NoView::Unknown(name.into()))?;
-        let boards = source.findings.board.vips();
-        let board = boards.get(&vip.id.0).ok_or_else(|| NoView::Unsteered(name.into()))?;
+        let board = source.findings.board.vip(vip.id.0).ok_or_else(|| NoView::Unsteered(name.into()))?;
         let names: HashMap<u32, &str> =
             directory.servers.iter().map(|server| (server.id.0, server.name.as_str())).collect();
         let newest = board.entries.back().map_or(0, |entry| entry.t);

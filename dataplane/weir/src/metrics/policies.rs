@@ -57,8 +57,8 @@ fn decisions(page: &Page, source: &Source, vips: &HashMap<u32, &str>) {
     let directory = source.findings.directory();
     let servers: HashMap<u32, &str> =
         directory.servers.iter().map(|server| (server.id.0, server.name.as_str())).collect();
-    for (vip, board) in source.findings.board.vips() {
-        let Some(&name) = vips.get(&vip) else { continue };
+    source.findings.board.visit(|vip, board| {
+        let Some(&name) = vips.get(&vip) else { return };
         let mode = if board.plan.mode == Mode::On { "on" } else { "shadow" };
         set(info.as_ref(), &[name, board.plan.policy.as_str(), mode], 1);
         count(steps.as_ref(), &[name], board.steps);
@@ -69,14 +69,14 @@ fn decisions(page: &Page, source: &Source, vips: &HashMap<u32, &str>) {
         for ((_, guard), times) in GUARDS.iter().zip(board.clipped) {
             count(clipped.as_ref(), &[name, guard], times);
         }
-        let Some(last) = board.entries.back() else { continue };
+        let Some(last) = board.entries.back() else { return };
         set(fallen.as_ref(), &[name], u64::from(last.fallback.is_some()));
         for server in &last.servers {
             if let Some(&server_name) = servers.get(&server.server) {
                 ratio(decided.as_ref(), &[name, server_name], server.weight.weight);
             }
         }
-    }
+    });
 }
 
 fn times(page: &Page, source: &Source) {

@@ -179,9 +179,16 @@ impl Board {
         self.lock().vips.retain(|&vip, _| keep(vip));
     }
 
-    /// What is told of each VIP, by identifier.
-    pub fn vips(&self) -> BTreeMap<u32, VipBoard> {
-        self.lock().vips.clone()
+    /// What is told of a VIP; `None`: it is not steered, or has had no step yet.
+    pub fn vip(&self, vip: u32) -> Option<VipBoard> {
+        self.lock().vips.get(&vip).cloned()
+    }
+
+    /// Has each VIP looked at, by identifier. No step can be taken over meanwhile.
+    pub fn visit(&self, mut look: impl FnMut(u32, &VipBoard)) {
+        for (&vip, board) in &self.lock().vips {
+            look(vip, board);
+        }
     }
 
     /// How each VIP fares that has samples, by identifier.
