@@ -1,9 +1,13 @@
 //! What a step costs before a network sees anything: base estimate, features, rules.
 #![allow(missing_docs, reason = "criterion's macros define the entry point")]
 
+#[path = "../../ipc/benches/common/mod.rs"]
+mod common;
+
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use common::CpuTime;
+use criterion::{Bencher, BenchmarkId, Criterion, criterion_group, criterion_main};
 use ipc::{
     region::{KindStatistics, ServerState, ServerStatistics, StatisticsFrame, VipStatistics},
     reservoir::Statistics,
@@ -51,7 +55,7 @@ fn frame(step: u64, servers: u32) -> StatisticsFrame {
 }
 
 /// Runs `work` on one observation after the other. Time goes on over the rounds; what counts flows does so too.
-fn over_frames(bench: &mut criterion::Bencher<'_>, servers: u32, mut work: impl FnMut(&Observation<'_>)) {
+fn over_frames(bench: &mut Bencher<'_, CpuTime>, servers: u32, mut work: impl FnMut(&Observation<'_>)) {
     let frames: Vec<_> = (0..FRAMES).map(|step| frame(step, servers)).collect();
     let mut records: Vec<Vec<_>> = frames
         .iter()
@@ -71,7 +75,7 @@ fn over_frames(bench: &mut criterion::Bencher<'_>, servers: u32, mut work: impl 
     });
 }
 
-fn steps(criterion: &mut Criterion) {
+fn steps(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("step");
     for servers in SERVERS {
         for name in rules::NAMES {
@@ -111,5 +115,5 @@ fn extractor(schema: Schema) -> Extractor {
     Extractor::new(schema, Normaliser::identity(schema)).expect("they fit")
 }
 
-criterion_group!(benches, steps);
+criterion_group!(name = benches; config = common::criterion(); targets = steps);
 criterion_main!(benches);

@@ -9,11 +9,11 @@ use super::{
 use crate::state::{self, StateError};
 
 /// What is believed of the levels before anything is seen: that a server has one worker, or a few, or is never full.
-const BELIEF: [f64; LEVELS.len()] = [0.44, 0.08, 0.06, 0.04, 0.03, 0.02, 0.33];
+const BELIEF: [f64; LEVELS.len()] = [0.25, 0.15, 0.12, 0.06, 0.03, 0.02, 0.37];
 /// Completions come in bursts that a Poisson count does not have, so evidence about the build counts half.
 const TEMPER: f64 = 0.5;
 /// A server that is never full is taken for slow when its flows take this many times as long as others'.
-const SLOW: f64 = 2.0;
+const SLOW: f64 = 1.25;
 
 /// Frames of less credit say nothing, and would only add rounding errors.
 const LEAST_CREDIT: f64 = 0.01;
@@ -25,7 +25,6 @@ const LEAST_COMPLETED: f64 = 1e-6;
 pub struct Track {
     finished: u64,
     open: u64,
-    created: u64,
     slow: Window,
     fast: Window,
     build: Build,
@@ -39,7 +38,6 @@ impl Track {
         Self {
             finished: server.finished_fin.saturating_add(server.finished_rst),
             open: server.open,
-            created: server.created,
             slow: Window::default(),
             fast: Window::default(),
             build: Build::default(),
@@ -52,12 +50,10 @@ impl Track {
         let frame = Frame {
             seconds,
             completed: completed(server, self.finished),
-            arrived: server.created.saturating_sub(self.created) as f64,
             open: [self.open as f64, server.open as f64],
         };
         self.finished = server.finished_fin.saturating_add(server.finished_rst);
         self.open = server.open;
-        self.created = server.created;
         frame
     }
 
@@ -89,17 +85,25 @@ impl Track {
     /// The rate at which the server completes flows when it has as many as it can serve.
     ///
     /// `expected` is what the configuration says of it, worth `prior` completions; `flow_rate` is at which rate a flow of
-    /// the pool completes. The result is the geometric mean over the levels, by how much each is believed.
+    /// the pool completes. The result is the geometric mean over the levels, by how much each is believed. What is
+    /// found for a level is the least that can be true for a higher one: nothing completes faster than it can.
     pub fn rate(&self, expected: f64, flow_rate: f64, prior: f64) -> f64 {
-        let mut log = 0.0;
+        let (mut log, mut least) = (0.0, 0.0_f64);
         for (level, &belief) in self.belief[..FINITE].iter().enumerate() {
             let completions = self.slow.saturated_completions(level) + prior;
             let seconds = self.slow.saturated[level] + prior / expected;
-            log += belief * (completions / seconds).ln();
+            least = least.max(completions / seconds);
+            log += belief * least.ln();
         }
         let as_pool = self.slow.service[FINITE] * flow_rate;
         let pace = (self.slow.completed + prior) / (as_pool + prior);
-        (log + self.belief[FINITE] * (expected * (SLOW * pace).min(1.0)).ln()).exp()
+        let unbounded = (expected * (SLOW * pace).min(1.0)).max(self.least(expected, prior));
+        (log + self.belief[FINITE] * unbounded.ln()).exp()
+    }
+
+    /// Completions per busy time: the least that the rate can be, whatever the server's build.
+    fn least(&self, expected: f64, prior: f64) -> f64 {
+        (self.slow.completed + prior) / (self.slow.saturated[0] + prior / expected)
     }
 
     fn likeliest(&self) -> usize {
@@ -111,7 +115,6 @@ impl Track {
     pub fn save(&self, state: &mut state::Writer) {
         state.u64(self.finished);
         state.u64(self.open);
-        state.u64(self.created);
         self.slow.save(state);
         self.fast.save(state);
         self.build.save(state);
@@ -119,11 +122,11 @@ impl Track {
 
     /// Takes over what [`Track::save`] has written.
     pub fn restore(state: &mut state::Reader<'_>) -> Result<Self, StateError> {
-        let (finished, open, created) = (state.u64()?, state.u64()?, state.u64()?);
+        let (finished, open) = (state.u64()?, state.u64()?);
         let (slow, fast) = (Window::restore(state)?, Window::restore(state)?);
         let build = Build::restore(state)?;
         let belief = build.belief();
-        Ok(Self { finished, open, created, slow, fast, build, belief })
+        Ok(Self { finished, open, slow, fast, build, belief })
     }
 }
 
@@ -146,7 +149,7 @@ impl Build {
         let completed = weight * frame.completed;
         self.completed = self.completed * keep + completed;
         for (level, &most) in LEVELS.iter().enumerate() {
-            let in_service = frame.foreseen(recent.pace(level)).min(most);
+            let in_service = recent.foreseen(frame, level).min(most);
             self.logs[level] = self.logs[level] * keep + completed * in_service.ln();
             self.service[level] = self.service[level] * keep + weight * frame.seconds * in_service;
         }

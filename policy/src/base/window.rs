@@ -14,8 +14,6 @@ pub struct Frame {
     pub seconds: f64,
     /// Flows that completed in it.
     pub completed: f64,
-    /// Flows that began in it.
-    pub arrived: f64,
     /// Flows that were open at its beginning and end.
     pub open: [f64; 2],
 }
@@ -24,14 +22,6 @@ impl Frame {
     /// Flows in service, if there can be no more than `level`: the mean of both ends.
     pub fn in_service(&self, level: f64) -> f64 {
         self.open.iter().map(|open| open.min(level)).sum::<f64>() / 2.0
-    }
-
-    /// Flows open on the mean, told without looking at what completed, when each in service completes at this pace.
-    ///
-    /// Completions leave fewer flows open at the end. Counting those would hide that more flows complete more.
-    pub fn foreseen(&self, pace: f64) -> f64 {
-        let leaving = (pace * self.seconds).min(1.0) * self.open[0];
-        (self.open[0] + (self.arrived - leaving) / 2.0).max(0.5)
     }
 
     /// The share of the ends at which there were at least `level` flows.
@@ -43,6 +33,8 @@ impl Frame {
 /// Exponentially forgotten sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Window {
+    /// Time.
+    pub seconds: f64,
     /// Completions.
     pub completed: f64,
     /// Flow-seconds in service, by level.
@@ -54,6 +46,7 @@ pub struct Window {
 impl Window {
     /// Takes in a frame; what was before keeps this share.
     pub fn add(&mut self, frame: &Frame, keep: f64) {
+        self.seconds = self.seconds * keep + frame.seconds;
         self.completed = self.completed * keep + frame.completed;
         for (service, &level) in self.service.iter_mut().zip(&LEVELS) {
             *service = *service * keep + frame.seconds * frame.in_service(level);
@@ -63,9 +56,18 @@ impl Window {
         }
     }
 
-    /// Completions for each flow and second in service, if there are no more in it than `LEVELS[level]`.
-    pub fn pace(&self, level: usize) -> f64 {
-        if self.service[level] > 0.0 { self.completed / self.service[level] } else { 0.0 }
+    /// Flows open on the mean of a frame, foreseen at its beginning, if `LEVELS[level]` flows saturate the server.
+    ///
+    /// What came and went in the frame must not be looked at: a completion leaves a flow less, and brings the next one at once
+    /// where the balancer waits for it. Either would say something about how completions go with open flows.
+    pub fn foreseen(&self, frame: &Frame, level: usize) -> f64 {
+        let [open, _] = frame.open;
+        if self.service[level] <= 0.0 {
+            return open;
+        }
+        let come = self.completed * frame.seconds / self.seconds;
+        let go = self.completed * frame.seconds / self.service[level] * open.min(LEVELS[level]);
+        (open + (come - go.min(open)) / 2.0).max(0.5)
     }
 
     /// Completions that speak of the capacity, if `LEVELS[level]` flows saturate the server: those of its saturated time.
@@ -79,13 +81,14 @@ impl Window {
 
     /// Writes all sums down.
     pub fn save(&self, state: &mut state::Writer) {
+        state.f64(self.seconds);
         state.f64(self.completed);
         self.service.iter().chain(&self.saturated).for_each(|&sum| state.f64(sum));
     }
 
     /// Takes over what [`Window::save`] has written.
     pub fn restore(state: &mut state::Reader<'_>) -> Result<Self, StateError> {
-        let mut window = Self { completed: sum(state)?, ..Self::default() };
+        let mut window = Self { seconds: sum(state)?, completed: sum(state)?, ..Self::default() };
         for place in window.service.iter_mut().chain(&mut window.saturated) {
             *place = sum(state)?;
         }
