@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::trace::TraceArgs;
+use crate::command::{sanity::Sanity, trace::TraceArgs};
 
 /// Tries and trains what weighs Weir's servers.
 #[derive(Debug, Parser)]
@@ -28,6 +28,11 @@ pub enum Command {
         weir-train compare --scenarios configs/scenarios/moderate.toml --loads 0.5,0.7,0.9 --policies sed2,hlb,rate\n  \
         weir-train compare --scenarios a.toml,b.toml --policies sed,rate/sed --out docs/results/rules")]
     Compare(Compare),
+    /// Runs the learners on tasks with known answers, and prints what is reached beside what is known
+    #[command(after_help = "Examples:\n  \
+        weir-train sanity two-step\n  \
+        weir-train sanity maze --seed 7")]
+    Sanity(Sanity),
     /// Says what is in a trace, or makes one
     #[command(after_help = "Examples:\n  \
         weir-train trace info day.tsv\n  \

@@ -3,6 +3,7 @@
 //! ```text
 //! cli -> sim     { scenario, contender -> runs -> outcome }
 //!     -> compare { scenarios × contenders -> runs -> tables, CSV }
+//!     -> sanity  { learners on tasks with known answers }
 //!     -> trace   { traces }
 //! ```
 #![forbid(unsafe_code)]
@@ -17,9 +18,12 @@ use clap::Parser as _;
 use self::cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    // If it cannot be started over, learning is slower and nothing else.
+    let _ = policy::threads::use_one();
     let done = match Cli::parse().command {
         Command::Sim(args) => command::sim::run(&args),
         Command::Compare(args) => command::compare::run(&args),
+        Command::Sanity(args) => command::sanity::run(&args),
         Command::Trace(args) => args.run(&mut io::stdout().lock()).map_err(Into::into),
     };
     match done {

@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own, and how they fail.
 
 pub mod compare;
+pub mod sanity;
 pub mod sim;
 pub mod trace;
 
@@ -45,6 +46,12 @@ pub enum Failure {
     /// A picture cannot be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
+    /// A network cannot be computed.
+    #[error("cannot learn: {0}")]
+    Learn(#[from] candle_core::Error),
+    /// A learner has not reached what is known.
+    #[error("{0} of the numbers are not what is known")]
+    Sanity(usize),
     /// Standard output is gone.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
@@ -63,6 +70,8 @@ impl Failure {
                 ("docs/design/traces.md has the formats, weir-train trace --help what can be made", 1)
             }
             Self::Contender(_) => ("weir-train sim --help says what each is", 1),
+            Self::Learn(_) => ("report this with what was asked for", 4),
+            Self::Sanity(_) => ("try another --seed; if it fails too, the learner is broken", 1),
             Self::Baseline(_) => ("add it to --policies", 1),
             Self::Plot(_) => ("leave --out out to have the tables alone", 3),
             Self::Save { .. } => ("give --out a place that can be written to", 3),

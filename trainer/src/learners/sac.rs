@@ -174,8 +174,10 @@ impl Learner {
         }
         let actor_loss = self.actor_loss(&view, &trunks, &drawn.actions, &log_density, coef)?;
 
-        self.critic_adam.step(&self.critic_params, &critic_loss.backward()?)?;
-        self.actor_adam.step(&self.actor_params, &actor_loss.backward()?)?;
+        // Both before either steps: the actor's gradient goes through the critics' parameters.
+        let (critic_gradients, actor_gradients) = (critic_loss.backward()?, actor_loss.backward()?);
+        self.critic_adam.step(&self.critic_params, &critic_gradients)?;
+        self.actor_adam.step(&self.actor_params, &actor_gradients)?;
         let entropy = -f64::from(view.mean(&view.steps(&log_density)?)?.to_scalar::<f32>()?);
         self.entropy.update(entropy)?;
         self.target_params.approach(&self.critic_params, self.settings.target_rate)?;

@@ -8,7 +8,7 @@ use super::{
     Finding,
     control::{Plan, World, evaluate, learn, mean},
 };
-use crate::learners::{adam, draws::Draws, replay::Cut, sac};
+use crate::learners::{draws::Draws, replay::Cut, sac};
 
 /// The world. Angle 0 is up. Source: Gymnasium, Pendulum-v1.
 #[derive(Clone, Debug)]
@@ -71,19 +71,14 @@ impl World for Masked {
 /// How the pendulum is learned by an agent without memory.
 pub fn plan() -> Plan {
     Plan {
-        steps: 15_000,
+        steps: 10_000,
         random: 1000,
         steps_per_update: 1,
         batch: 128,
         cut: Cut { length: 1, stride: 1 },
         hidden: 64,
         reward_scale: 0.1,
-        sac: sac::Settings {
-            discount: 0.98,
-            target_rate: 0.01,
-            actor: adam::Settings { rate: 1e-3, ..adam::Settings::default() },
-            ..sac::Settings::default()
-        },
+        sac: sac::Settings { discount: 0.98, target_rate: 0.01, ..sac::Settings::default() },
     }
 }
 
