@@ -1,9 +1,12 @@
 //! The keys of a scenario, and what they come to.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use super::{
     Scenario, ScenarioError, capacity,
+    people::People,
     values::{Indices, Pattern, Sizes, Span},
 };
 use crate::sim::{
@@ -133,8 +136,8 @@ fn positive(key: impl Into<String>, found: f64) -> Result<(), ScenarioError> {
 }
 
 impl File {
-    /// The scenario, or the first thing that is wrong with it.
-    pub fn check(self) -> Result<Scenario, ScenarioError> {
+    /// The scenario, or the first thing that is wrong with it. A trace is looked for from `folder`.
+    pub fn check(self, folder: &Path) -> Result<Scenario, ScenarioError> {
         check("balancers", self.balancers.into(), self.balancers > 0, "at least 1")?;
         check("rounds", self.rounds.into(), self.rounds > 0, "at least 1")?;
         check("warmup", self.warmup, (0.0..1.0).contains(&self.warmup), "at least 0 and below 1")?;
@@ -179,7 +182,8 @@ impl File {
             detection: self.detection.nanos(),
             changes,
         };
-        Ok(Scenario { setup, pattern: self.arrivals, rate, period: self.period.nanos() })
+        let people = People::new(self.arrivals, folder)?;
+        Ok(Scenario { setup, people, rate, period: self.period.nanos() })
     }
 }
 

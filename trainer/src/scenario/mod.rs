@@ -17,23 +17,22 @@
 //! ```
 
 mod file;
+mod people;
 pub mod values;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use self::{file::File, values::Pattern};
-use crate::sim::{
-    Setup,
-    arrivals::{Arrivals, Mmpp, Poisson, Renewal},
-    law::Law,
-    server::ServerSpec,
+use self::{file::File, people::People};
+use crate::{
+    sim::{Setup, arrivals::Arrivals, server::ServerSpec},
+    traces::TraceError,
 };
 
 /// A world and who comes to it.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     setup: Setup,
-    pattern: Pattern,
+    people: People,
     /// Flows a second.
     rate: f64,
     /// How often policies act, in nanoseconds.
@@ -67,6 +66,14 @@ pub enum ScenarioError {
         /// What it has to be.
         must: &'static str,
     },
+    /// The trace that it names cannot be used.
+    #[error("{}: {error}", path.display())]
+    Trace {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        error: TraceError,
+    },
     /// There is no server.
     #[error("there is no server: add [[server]]")]
     NoServer,
@@ -92,16 +99,20 @@ pub enum ScenarioError {
 }
 
 impl Scenario {
-    /// Reads a file.
-    pub fn read(path: &std::path::Path) -> Result<Self, ScenarioError> {
+    /// Reads a file. A trace that it names is looked for from its folder.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ScenarioError::Read { path: path.into(), error })?;
-        Self::parse(&text)
+        Self::parse_in(&text, path.parent().unwrap_or(Path::new("")))
     }
 
     /// A scenario from its TOML.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        toml::from_str::<File>(text).map_err(Box::new)?.check()
+        Self::parse_in(text, Path::new(""))
+    }
+
+    fn parse_in(text: &str, folder: &Path) -> Result<Self, ScenarioError> {
+        toml::from_str::<File>(text).map_err(Box::new)?.check(folder)
     }
 
     /// The world.
@@ -131,32 +142,13 @@ impl Scenario {
 
     /// Who comes when, for a seed.
     pub fn arrivals(&self, seed: u64) -> Box<dyn Arrivals> {
-        match self.pattern {
-            Pattern::Poisson => Box::new(Poisson::new(self.rate, seed)),
-            Pattern::Mmpp { burst, busy, calm } => {
-                Box::new(Mmpp::new(self.rate, burst, busy.0, calm.0, seed))
-            }
-            Pattern::Renewal(gaps) => Box::new(Renewal::new(with_mean(gaps, 1e9 / self.rate), seed)),
-        }
+        self.people.arrivals(self.rate, &self.setup.service.cpu, seed)
     }
 }
 
 /// What servers can do together that are there from the beginning.
 fn capacity(servers: &[ServerSpec]) -> f64 {
     servers.iter().filter(|server| server.present).map(ServerSpec::capacity).sum()
-}
-
-/// The same law with another mean.
-fn with_mean(law: Law, to: f64) -> Law {
-    let factor = to / law.mean();
-    match law {
-        Law::Uniform { min, max } => Law::Uniform { min: min * factor, max: max * factor },
-        Law::Constant { .. } => Law::Constant { mean: to },
-        Law::Exponential { .. } => Law::Exponential { mean: to },
-        Law::Lognormal { cv2, .. } => Law::Lognormal { mean: to, cv2 },
-        Law::Pareto { shape, spread, .. } => Law::Pareto { mean: to, shape, spread },
-        Law::Hyperexponential { cv2, .. } => Law::Hyperexponential { mean: to, cv2 },
-    }
 }
 
 #[cfg(test)]

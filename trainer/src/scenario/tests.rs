@@ -122,3 +122,35 @@ fn mistakes_are_named() {
         assert!(message.contains(words), "{text}\n{message}");
     }
 }
+
+/// The flows that came and their mean work, of so many.
+fn come(scenario: &Scenario, seed: u64, flows: usize) -> (Vec<f64>, f64) {
+    let mut arrivals = scenario.arrivals(seed);
+    let flows: Vec<_> = std::iter::from_fn(|| arrivals.next()).take(flows).collect();
+    let work = flows.iter().map(|flow| flow.demand.unwrap().cpu).sum::<f64>() / flows.len() as f64;
+    (flows.into_iter().map(|flow| flow.t).collect(), work)
+}
+
+#[test]
+fn days_and_traces_are_scaled_to_the_load_and_the_work() {
+    let folder = std::env::temp_dir().join(format!("weir-scenario-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let trace = "time\tquery\n0.5\t/dummy.php/?n=100\n1\t/dummy.php/?n=300\n2.5\t/dummy.php/?n=200\n";
+    std::fs::write(folder.join("trace.tsv"), trace).unwrap();
+    let text = |arrivals: &str| {
+        format!("rate = 10.0\nflows = 9\narrivals = {arrivals}\nservice = \"80ms\"\n[[server]]")
+    };
+    let path = folder.join("scenario.toml");
+    std::fs::write(&path, text(r#"{ kind = "trace", file = "trace.tsv" }"#)).unwrap();
+    let (times, work) = come(&Scenario::read(&path).unwrap(), 1, 9);
+    assert!((work / 8e7 - 1.0).abs() < 1e-9);
+    assert!(times.len() == 3 && ((times[2] - times[0]) / (times[1] - times[0]) - 4.0).abs() < 1e-9);
+    std::fs::write(&path, text(r#"{ kind = "trace", file = "none.tsv" }"#)).unwrap();
+    assert!(matches!(Scenario::read(&path), Err(ScenarioError::Trace { .. })));
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    let day = Scenario::parse(&text(r#"{ kind = "wikipedia", day = "1000s" }"#)).unwrap();
+    let (times, work) = come(&day, 1, 40_000);
+    assert!((work / 8e7 - 1.0).abs() < 0.03, "{work}");
+    assert!((times[39_999] / 4000e9 - 1.0).abs() < 0.03, "{}", times[39_999]);
+}

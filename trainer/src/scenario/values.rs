@@ -1,6 +1,6 @@
 //! Values of a scenario that TOML has no types for.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use serde::{
     Deserialize, Deserializer,
@@ -107,7 +107,7 @@ impl<'de> Deserialize<'de> for Sizes {
 }
 
 /// When flows come: a word, or a table with its `kind`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Pattern {
     /// Independent of each other, at an even rate.
     #[default]
@@ -123,14 +123,42 @@ pub enum Pattern {
     },
     /// With gaps that vary as the law says, whose mean does not count.
     Renewal(Law),
+    /// Like readers of an encyclopaedia over days of this length; pages cost fifty times as much as files.
+    Wikipedia {
+        /// How long a day lasts.
+        day: Span,
+    },
+    /// As a trace says: when, and with how much work, both scaled to the rate and the mean work of the scenario.
+    Trace {
+        /// Its file, from the scenario's folder.
+        file: PathBuf,
+    },
+}
+
+/// A day that lasts a day.
+const fn day() -> Span {
+    Span(86_400e9)
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum PatternTable {
     Poisson,
-    Mmpp { burst: f64, busy: Span, calm: Span },
-    Renewal { gaps: Sizes },
+    Mmpp {
+        burst: f64,
+        busy: Span,
+        calm: Span,
+    },
+    Renewal {
+        gaps: Sizes,
+    },
+    Wikipedia {
+        #[serde(default = "day")]
+        day: Span,
+    },
+    Trace {
+        file: PathBuf,
+    },
 }
 
 impl<'de> Deserialize<'de> for Pattern {
@@ -140,14 +168,15 @@ impl<'de> Deserialize<'de> for Pattern {
             type Value = Pattern;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"poisson\", \"mmpp\", or a table with a `kind`")
+                f.write_str("\"poisson\", \"mmpp\", \"wikipedia\", or a table with a `kind`")
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Pattern, E> {
                 match word {
                     "poisson" => Ok(Pattern::Poisson),
                     "mmpp" => Ok(Pattern::Mmpp { burst: 4.0, busy: Span(2e9), calm: Span(8e9) }),
-                    _ => Err(E::unknown_variant(word, &["poisson", "mmpp", "renewal"])),
+                    "wikipedia" => Ok(Pattern::Wikipedia { day: day() }),
+                    _ => Err(E::unknown_variant(word, &["poisson", "mmpp", "wikipedia"])),
                 }
             }
 
@@ -162,6 +191,9 @@ impl<'de> Deserialize<'de> for Pattern {
                         Pattern::Mmpp { burst, busy, calm }
                     }
                     PatternTable::Renewal { gaps } => Pattern::Renewal(gaps.0),
+                    PatternTable::Wikipedia { day } if day.0 > 0.0 => Pattern::Wikipedia { day },
+                    PatternTable::Wikipedia { .. } => return Err(de::Error::custom("a day takes time")),
+                    PatternTable::Trace { file } => Pattern::Trace { file },
                 })
             }
         }

@@ -100,6 +100,20 @@ impl Law {
         }
     }
 
+    /// The same law with another mean.
+    #[must_use]
+    pub fn with_mean(self, to: f64) -> Self {
+        let factor = to / self.mean();
+        match self {
+            Self::Uniform { min, max } => Self::Uniform { min: min * factor, max: max * factor },
+            Self::Constant { .. } => Self::Constant { mean: to },
+            Self::Exponential { .. } => Self::Exponential { mean: to },
+            Self::Lognormal { cv2, .. } => Self::Lognormal { mean: to, cv2 },
+            Self::Pareto { shape, spread, .. } => Self::Pareto { mean: to, shape, spread },
+            Self::Hyperexponential { cv2, .. } => Self::Hyperexponential { mean: to, cv2 },
+        }
+    }
+
     /// Draws one. The law has been checked.
     #[inline]
     pub fn draw(&self, stream: &mut Stream) -> f64 {
