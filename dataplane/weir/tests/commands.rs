@@ -113,6 +113,24 @@ fn demo_keeps_its_promises() {
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{stdout}\n{}", text(&output.stderr));
     assert_eq!(stdout.matches("\n  yes ").count(), 4, "{stdout}");
+    assert!(stdout.contains("sed2 + rate against sed2: mean "), "{stdout}");
+}
+
+/// How much faster the policy makes answers is not asserted: time is the machine's. What it believes is.
+#[test]
+fn demo_learns_who_is_faster_under_load() {
+    let output = weir(&["demo", "--seconds", "4", "--load", "0.7", "--seed", "2", "--json"]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}\n{}", text(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let [hash, sed2, learned] = [0, 1, 2].map(|act| summary["acts"][act]["weights"].clone());
+    assert_eq!(
+        (&hash, &sed2),
+        (&serde_json::json!([1.0, 1.0, 1.0, 1.0]), &hash),
+        "only a policy sets weights"
+    );
+    let weight = |server: usize| learned[server].as_f64().unwrap();
+    assert!(weight(0) < weight(1) && weight(1) < weight(3) && weight(0) < weight(2), "{learned}");
 }
 
 #[test]

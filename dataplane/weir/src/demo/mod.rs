@@ -1,39 +1,38 @@
-//! `weir demo`: clients, unequal servers and the balancer in one process, on DPDK's ring ports.
+//! `weir demo`: clients, unequal servers, the balancer and a policy in one process, on DPDK's ring ports.
 //!
-//! The balancer is the real one: the worker loop on its lcore, the control thread's rounds, ARP, GRE, the flow
+//! The balancer is the real one: the worker loop on its lcore, the control thread, the policy thread, ARP, GRE, the flow
 //! table. Only what is beyond its port is modelled (`world`). Needs no NIC, no root, no hugepages.
+//!
+//! Three contenders have a turn each with the same arrivals: `hash`, `sed2`, and `sed2` with a policy. None is told
+//! how fast the servers are.
 
+mod balancer;
+mod contender;
 mod service;
+mod stage;
+mod summary;
+mod tally;
 mod view;
 mod world;
 
-use std::{
-    net::Ipv4Addr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use clap::Args;
 use dataplane::{
     ports::dpdk::{CableConfig, DpdkQueue, Eal, EalConfig, Mempool, PoolConfig, cable},
-    tables::hash::HashKey,
     time::{Clock, Nanos},
     wire::Mac,
-    worker::{Parts, Worker},
 };
-use ipc::id::LcoreId;
 
 use self::{
-    view::{DemoServer, Phase, View},
-    world::{Scenario, Tally, World},
+    balancer::Balancer,
+    contender::{Contender, SPEEDS, VIP, addresses},
+    stage::Stage,
+    summary::{Act, Summary},
+    view::View,
+    world::{Scenario, World},
 };
 use crate::{
-    config::Config,
-    control::Control,
     error::{EXIT_INTERNAL, Failure},
     run::Cpus,
 };
@@ -41,36 +40,56 @@ use crate::{
 /// Options of `weir demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Seconds that each of the two phases lasts.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// Seconds that each of the three turns lasts.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
-    /// New connections per second.
-    #[arg(long, default_value_t = 3600.0)]
-    pub rate: f64,
+    /// Offered load, as a share of what all servers can do together.
+    #[arg(long, default_value_t = 0.8, value_parser = load)]
+    pub load: f64,
+    /// The policy that learns the weights.
+    #[arg(long, default_value = "rate", value_parser = ["active-wcmp", "aquarius", "hlb", "rate"])]
+    pub policy: String,
     /// Seed of arrivals and request sizes.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Print the outcome as JSON, and nothing else.
+    #[arg(long)]
+    pub json: bool,
 }
 
-/// Speeds of the modelled servers, which the balancer is not told.
-const SPEEDS: [f64; 4] = [1.0, 2.0, 3.0, 4.0];
+fn load(text: &str) -> Result<f64, String> {
+    let load: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    if load > 0.0 && load < 1.0 { Ok(load) } else { Err("a load is above 0 and below 1".into()) }
+}
 
-const VIP: (Ipv4Addr, u16) = (Ipv4Addr::new(203, 0, 113, 10), 80);
+/// Mean work of a request: four milliseconds at speed 1.
+const WORK: Nanos = Nanos(4_000_000);
 
-/// Mean work of a request: one millisecond at speed 1.
-const WORK: Nanos = Nanos(1_000_000);
-
-/// How long the last connections may take to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The part of each turn that does not count, as the contender gets to know the servers.
+const WARM_UP: f32 = 0.25;
 
 /// Between two pictures of the live table.
 const FRAME: Duration = Duration::from_millis(200);
 
-/// Plays the demo; returns whether every promise was kept.
+impl DemoArgs {
+    /// New connections per second.
+    fn rate(&self) -> f64 {
+        self.load * SPEEDS.iter().sum::<f64>() / (WORK.0 as f64 * 1e-9)
+    }
+
+    /// Seconds of a turn that do not count.
+    fn warm_up(&self) -> f32 {
+        WARM_UP * self.seconds as f32
+    }
+}
+
+/// Plays the demo; errors if a promise was not kept.
 ///
-/// Errors: DPDK does not start on this machine.
+/// Errors beside that: DPDK does not start on this machine.
 pub fn run(args: &DemoArgs) -> Result<(), Failure> {
-    let mut view = View::new();
+    let mut view = View::new(args.json);
+    let contenders = Contender::all(&args.policy);
+    let configs = contenders.iter().map(Contender::config).collect::<Result<Vec<_>, _>>()?;
     let cpus = Cpus::choose(None)?;
     let eal = Eal::init(&EalConfig {
         main_cpus: cpus.others,
@@ -88,189 +107,78 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let far_queue = far_queues.pop().ok_or_else(|| Failure::internal("the cable has no queue"))?;
 
     let clock = Clock::start();
-    let (mut control, mut readers) =
-        Control::new(config([1.0; 4])?, vec![Mac(port.mac())], 1, clock.now()).map_err(Failure::internal)?;
-    let tables = readers.pop().ok_or_else(|| Failure::internal("no reader of the tables"))?;
-    let hash_key = HashKey::default();
-    let parts = Parts {
-        lcore: LcoreId(0),
-        queues,
-        tables,
-        flow_capacity: 1 << 16,
-        hash_key,
-        measure: dataplane::pipeline::measure::Settings::OFF,
-        clock,
-    };
-    let (mut worker, handle) = Worker::new(parts)
-        .map_err(|error| Failure::environment(error, "free some memory: the demo needs about 150 MiB"))?;
-    control.attach(vec![handle.clone()]);
-    let running =
-        eal.launch(0, move || worker.run()).map_err(|error| Failure::environment(error, error.remedy()))?;
+    let balancer = Balancer::start(&eal, queues, Mac(port.mac()), configs[0].clone(), clock)?;
+    let stage = Stage::raise(world(args, far_queue, (macs[1], macs[0]), clock.now()), clock)?;
+    view.say(&introduction(args));
+    let mut acts = Vec::new();
+    for (contender, config) in contenders.into_iter().zip(configs) {
+        balancer.reload(config)?;
+        acts.push(play(args, contender, &balancer, &stage, &mut view)?);
+    }
+    stage.leave()?;
+    let handle = balancer.stop()?;
 
+    let violations = handle.counters.lcore.pcc_violations.get();
+    let summary = Summary::new(acts, handle.ledger().as_ref(), violations);
+    if args.json {
+        View::new(false).say(&serde_json::to_string_pretty(&summary).map_err(Failure::internal)?);
+    }
     view.say(&format!(
-        "weir demo: one VIP {}:{}, {} new connections a second, four servers of unequal speed.\n\
-         Real: the worker on its own CPU, DPDK ring ports, ARP, GRE, the flow table. Modelled: clients and servers.\n",
-        VIP.0, VIP.1, args.rate
+        "Completion times of connections opened after the first {} s of each turn\n{}",
+        args.warm_up(),
+        summary.text()
     ));
-    let scenario = Scenario {
-        vip: VIP,
-        servers: addresses().into_iter().zip(SPEEDS).collect(),
-        rate: args.rate,
-        work: WORK,
-        seed: args.seed,
-    };
-    let world = World::new(far_queue, (macs[1], macs[0]), scenario, clock.now());
-    let stage = Stage::raise(world, clock)?;
-    let phases = play(args, &mut control, &stage, &mut view, clock)?;
-    let last = stage.end(&mut control, clock)?;
-
-    handle.stop();
-    running.join().map_err(Failure::internal)?;
-    let (text, kept) = view::verdict(&phases, &last, handle.ledger().as_ref());
-    view.say(&text);
-    if kept {
+    if summary.is_kept() {
         Ok(())
     } else {
         Err(Failure { code: EXIT_INTERNAL, cause: String::new(), remedy: String::new() })
     }
 }
 
-fn addresses() -> [Ipv4Addr; 4] {
-    [11, 12, 13, 14].map(|last| Ipv4Addr::new(198, 51, 100, last))
+fn introduction(args: &DemoArgs) -> String {
+    format!(
+        "weir demo: one VIP {}:{}, {:.0} new connections a second, {:.0} % of what four unequal servers can do.\n\
+         Real: the worker on its own CPU, DPDK ring ports, ARP, GRE, flow table, measurement, control and policy threads.\n\
+         Modelled: clients and servers. The balancer sees only what clients send, and is not told the speeds.\n",
+        VIP.0,
+        VIP.1,
+        args.rate(),
+        args.load * 100.0
+    )
 }
 
-/// The configuration that an operator would write, with these weights.
-fn config(weights: [f64; 4]) -> Result<Config, Failure> {
-    let servers: String = addresses()
-        .iter()
-        .zip(weights)
-        .map(|(address, weight)| format!("[[vip.server]]\naddress = \"{address}\"\nweight = {weight:?}\n"))
-        .collect();
-    let text = format!(
-        "[[port]]\nname = \"lan\"\ndevice = \"net_ring0\"\naddress = [\"198.51.100.2/24\"]\n\
-         [[vip]]\nname = \"web\"\naddress = \"{}\"\nport = {}\nselect = \"alias\"\n{servers}",
-        VIP.0, VIP.1
-    );
-    Config::parse(&text, "demo").map(|loaded| loaded.config).map_err(Failure::internal)
+fn world(args: &DemoArgs, queue: DpdkQueue, macs: (Mac, Mac), now: Nanos) -> World<DpdkQueue> {
+    let scenario = Scenario {
+        vip: VIP,
+        servers: addresses().into_iter().zip(SPEEDS).collect(),
+        rate: args.rate(),
+        work: WORK,
+        seed: args.seed,
+    };
+    World::new(queue, macs, scenario, now)
 }
 
-/// Both phases: equal weights, then, by a reload under load, weights that fit the speeds.
+/// A contender's turn.
 fn play(
     args: &DemoArgs,
-    control: &mut Control,
+    contender: Contender,
+    balancer: &Balancer,
     stage: &Stage,
     view: &mut View,
-    clock: Clock,
-) -> Result<Vec<Phase>, Failure> {
-    let acts = [
-        ("Phase 1: equal weights. The slowest server is nearly overloaded.", [1.0; 4]),
-        ("Phase 2: after a reload, weights by speed. No connection moved.", SPEEDS),
-    ];
-    let mut phases = Vec::new();
-    for (at, (title, weights)) in acts.into_iter().enumerate() {
-        if at > 0 {
-            control.reload(config(weights)?, clock.now()).map_err(Failure::internal)?;
-            while !control.settled() {
-                control.tick(clock.now());
-            }
-            stage.next_phase();
-        }
-        let servers: Vec<DemoServer> = SPEEDS
-            .into_iter()
-            .zip(weights)
-            .enumerate()
-            .map(|(at, (speed, weight))| DemoServer { name: format!("s{}", at + 1), speed, weight })
-            .collect();
-        view.say(title);
-        let end = clock.now().after(Duration::from_secs(args.seconds));
-        let mut next_frame = clock.now();
-        while clock.now() < end {
-            control.tick(clock.now());
-            if clock.now() >= next_frame {
-                next_frame = clock.now().after(FRAME);
-                view.live(&view::table(&servers, &stage.tally().servers));
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        let tally = stage.tally();
-        view.live("");
-        view.say(&view::table(&servers, &tally.servers));
-        phases.push(Phase { servers, tally });
+) -> Result<Act, Failure> {
+    view.say(&contender.name);
+    stage.act()?;
+    let began = std::time::Instant::now();
+    let length = Duration::from_secs(args.seconds);
+    while began.elapsed() < length {
+        thread::sleep(FRAME.min(length.saturating_sub(began.elapsed())));
+        let elapsed = began.elapsed().as_secs_f32();
+        let table = view::table(&stage.tally(), balancer.weights(), elapsed);
+        view.live(&format!("{table}  {elapsed:.0} of {} s\n", args.seconds));
     }
-    Ok(phases)
-}
-
-/// The world on a thread of its own.
-struct Stage {
-    tally: Arc<Mutex<Tally>>,
-    phase: Arc<AtomicU32>,
-    closing: Arc<AtomicBool>,
-    thread: thread::JoinHandle<Tally>,
-}
-
-impl Stage {
-    fn raise(world: World<DpdkQueue>, clock: Clock) -> Result<Self, Failure> {
-        let tally = Arc::new(Mutex::new(world.tally()));
-        let (phase, closing) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
-        let (its_tally, its_phase, its_closing) =
-            (Arc::clone(&tally), Arc::clone(&phase), Arc::clone(&closing));
-        let thread = thread::Builder::new()
-            .name("world".into())
-            .spawn(move || live(world, clock, &its_tally, &its_phase, &its_closing))
-            .map_err(|error| Failure::environment(error, "raise the limit on threads"))?;
-        Ok(Self { tally, phase, closing, thread })
-    }
-
-    fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Starts the servers' tallies again.
-    fn next_phase(&self) {
-        self.phase.fetch_add(1, Ordering::Relaxed);
-        thread::sleep(FRAME);
-    }
-
-    /// Lets the last connections end; returns the last tally.
-    fn end(self, control: &mut Control, clock: Clock) -> Result<Tally, Failure> {
-        self.closing.store(true, Ordering::Relaxed);
-        while !self.thread.is_finished() {
-            control.tick(clock.now());
-            thread::sleep(Duration::from_millis(1));
-        }
-        self.thread.join().map_err(|_| Failure::internal("the demo's clients and servers ended by a panic"))
-    }
-}
-
-/// The world's life: turns until it is closing and every connection has ended, or patience has.
-fn live(
-    mut world: World<DpdkQueue>,
-    clock: Clock,
-    tally: &Mutex<Tally>,
-    phase: &AtomicU32,
-    closing: &AtomicBool,
-) -> Tally {
-    let mut current = phase.load(Ordering::Relaxed);
-    let mut told = clock.now();
-    let mut deadline = None;
-    loop {
-        let now = clock.now();
-        let ending = closing.load(Ordering::Relaxed);
-        world.turn(now, !ending);
-        let wanted = phase.load(Ordering::Relaxed);
-        if wanted != current {
-            current = wanted;
-            world.next_phase();
-        }
-        let deadline = ending.then(|| *deadline.get_or_insert_with(|| now.after(PATIENCE)));
-        let over = deadline.is_some_and(|deadline| world.open_connections() == 0 || now > deadline);
-        if over || now >= told.after(FRAME / 4) {
-            told = now;
-            *tally.lock().unwrap_or_else(PoisonError::into_inner) = world.tally();
-        }
-        if over {
-            return world.tally();
-        }
-        thread::sleep(Duration::from_micros(20));
-    }
+    let (weights, last) = (balancer.weights(), stage.tally());
+    let tally = stage.curtain()?;
+    view.live("");
+    view.say(&view::table(&last, weights, args.seconds as f32));
+    Ok(Act::new(contender.name.clone(), contender.is_blind(), &tally, weights, args.warm_up()))
 }

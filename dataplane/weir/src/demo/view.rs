@@ -1,57 +1,45 @@
-//! What the demo shows: a live table, and at the end what was promised against what was achieved.
+//! What the demo shows while it plays: a table that moves on a terminal, and stands still elsewhere.
 
 use std::{fmt::Write as _, io::Write as _};
 
 use console::Term;
-use dataplane::pipeline::counters::Ledger;
 
-use super::world::{ServerTally, Tally};
+use super::{
+    contender::SPEEDS,
+    tally::{Figures, ServerTally, Tally, jain},
+};
 
-/// Standard deviations that a share may be off by chance.
-pub const TOLERANCE: f64 = 5.0;
+/// "Lately", in seconds.
+const LATELY: f32 = 2.0;
 
-/// A server as the demo knows it.
-#[derive(Clone, Debug)]
-pub struct DemoServer {
-    /// Its name.
-    pub name: String,
-    /// How fast it works, relative to the slowest. The balancer does not know it.
-    pub speed: f64,
-    /// Its weight in this phase.
-    pub weight: f64,
-}
-
-/// A finished phase.
-#[derive(Clone, Debug)]
-pub struct Phase {
-    /// The servers with their weights.
-    pub servers: Vec<DemoServer>,
-    /// What happened.
-    pub tally: Tally,
-}
+/// Cells of the longest bar.
+const BAR: f64 = 20.0;
 
 /// Writes to the terminal; on one that can, a live table replaces the last.
 #[derive(Debug)]
 pub struct View {
     term: Term,
     lines: usize,
+    silent: bool,
 }
 
 impl View {
-    /// A view on standard output.
-    pub fn new() -> Self {
-        Self { term: Term::stdout(), lines: 0 }
+    /// A view on standard output; a silent one shows nothing.
+    pub fn new(silent: bool) -> Self {
+        Self { term: Term::stdout(), lines: 0, silent }
     }
 
     /// Shows text that stays.
     pub fn say(&mut self, text: &str) {
         self.lines = 0;
-        let _ = self.term.write_line(text);
+        if !self.silent {
+            let _ = self.term.write_line(text);
+        }
     }
 
-    /// Shows the state of a running phase, over the last one on a terminal. Elsewhere only `say` speaks.
+    /// Shows how it stands, over the last time on a terminal. Elsewhere only `say` speaks.
     pub fn live(&mut self, text: &str) {
-        if !self.term.is_term() {
+        if !self.term.is_term() || self.silent {
             return;
         }
         let _ = self.term.clear_last_lines(self.lines);
@@ -60,113 +48,42 @@ impl View {
     }
 }
 
-/// The share of new connections that each server should have and has, and how long they took.
-pub fn table(servers: &[DemoServer], tallies: &[ServerTally]) -> String {
-    let total: u64 = tallies.iter().map(|tally| tally.connections).sum();
-    let weights: f64 = servers.iter().map(|server| server.weight).sum();
+/// Weights as the speeds that they say: in proportion to them, and of the same sum as the true ones.
+pub fn as_speeds(weights: [f64; 4]) -> [f64; 4] {
+    let (speeds, sum): (f64, f64) = (SPEEDS.iter().sum(), weights.iter().sum());
+    weights.map(|weight| if sum > 0.0 { weight / sum * speeds } else { 0.0 })
+}
+
+/// The servers `elapsed` seconds after an act began: what the balancer believes of them, and how they do lately.
+pub fn table(tally: &Tally, weights: [f64; 4], elapsed: f32) -> String {
+    let total: u64 = tally.servers.iter().map(|server| server.connections).sum();
     let mut text = format!(
-        "  {:<8} {:>5} {:>6} {:>11} {:>7} {:>7} {:>8} {:>7} {:>9} {:>9}\n",
-        "server", "speed", "weight", "connections", "share", "wanted", "off by", "active", "mean", "p99"
+        "  {:<7} {:>5} {:>7} {:>12} {:>7} {:>7} {:>10} {:>10}\n",
+        "server", "speed", "weight", "connections", "share", "active", "mean", "p99"
     );
-    for (server, tally) in servers.iter().zip(tallies) {
-        let wanted = server.weight / weights;
+    let since = (elapsed - LATELY).max(0.0);
+    let lately: Vec<Figures> = tally.servers.iter().map(|server| Figures::lately(server, since)).collect();
+    let slowest = lately.iter().map(|figures| figures.mean).fold(0.0, f64::max);
+    let rows = tally.servers.iter().zip(&lately).zip(SPEEDS).zip(as_speeds(weights)).enumerate();
+    for (at, (((server, figures), speed), weight)) in rows {
+        let ServerTally { connections, active, .. } = *server;
+        let share = 100.0 * connections as f64 / total.max(1) as f64;
+        let bar = "▪".repeat((BAR * figures.mean / slowest.max(f64::MIN_POSITIVE)).ceil() as usize);
         let _ = writeln!(
             text,
-            "  {:<8} {:>5} {:>6} {:>11} {:>6.2}% {:>6.2}% {:>6.1} σ {:>7} {:>6.1} ms {:>6.1} ms",
-            server.name,
-            server.speed,
-            server.weight,
-            tally.connections,
-            100.0 * tally.connections as f64 / total.max(1) as f64,
-            100.0 * wanted,
-            deviation(tally.connections, total, wanted),
-            tally.active,
-            mean(&tally.completions) * 1e3,
-            quantile(&tally.completions, 0.99) * 1e3,
+            "  s{:<6} {speed:>5.1} {weight:>7.2} {connections:>12} {share:>6.1}% {active:>7} {:>7.1} ms {:>7.1} ms  {bar}",
+            at + 1,
+            figures.mean * 1e3,
+            figures.p99 * 1e3,
         );
     }
-    let all: Vec<f32> = tallies.iter().flat_map(|tally| &tally.completions).copied().collect();
+    let fairness = jain(lately.iter().map(|figures| figures.mean));
     let _ = writeln!(
         text,
-        "  {:<8} {:>5} {:>6} {:>11} {:>42} {:>6.1} ms {:>6.1} ms",
-        "all",
-        "",
-        "",
-        total,
-        "",
-        mean(&all) * 1e3,
-        quantile(&all, 0.99) * 1e3
+        "  mean and p99 of the last {LATELY:.0} s; Jain's index of the four means {fairness:.3}; moved {}",
+        tally.moved
     );
     text
-}
-
-/// How many standard deviations a count of a binomial share is off.
-pub fn deviation(count: u64, total: u64, share: f64) -> f64 {
-    let spread = (total as f64 * share * (1.0 - share)).sqrt();
-    if spread == 0.0 { 0.0 } else { (count as f64 - total as f64 * share) / spread }
-}
-
-fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
-}
-
-/// The empirical quantile; zero of nothing.
-fn quantile(values: &[f32], q: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let at = (q * sorted.len() as f64) as usize;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).map_or(0.0, |&value| f64::from(value))
-}
-
-/// What was promised, and whether it was kept.
-pub fn verdict(phases: &[Phase], last: &Tally, ledger: Option<&Ledger>) -> (String, bool) {
-    let mut text = String::from("Verdict\n");
-    let mut kept = true;
-    let mut promise = |holds: bool, line: String| {
-        kept &= holds;
-        let _ = writeln!(text, "  {} {line}", if holds { "yes" } else { "NO " });
-    };
-    let worst = phases.iter().map(worst_deviation).fold(0.0, f64::max);
-    promise(
-        worst <= TOLERANCE,
-        format!(
-            "shares follow the weights: at most {worst:.1} standard deviations off (chance allows {TOLERANCE})"
-        ),
-    );
-    promise(
-        last.moved == 0,
-        format!("connections stay on their server: {} of {} moved", last.moved, last.opened),
-    );
-    promise(
-        last.completed == last.opened,
-        format!(
-            "every connection is answered: {} of {}, {} segments sent again",
-            last.completed, last.opened, last.retries
-        ),
-    );
-    match ledger {
-        Some(ledger) => {
-            let places = 0..ledger.places();
-            let rx: u64 = places.clone().map(|place| ledger.rx(place).packets).sum();
-            let tx: u64 = places.map(|place| ledger.tx(place).packets).sum();
-            let (drops, held) = (ledger.all_drops(), ledger.in_flight());
-            let law = format!(
-                "every packet is accounted for: rx {rx} = tx {tx} + drops {drops} + in flight {held}"
-            );
-            promise(ledger.imbalance() == 0, law);
-        }
-        None => promise(false, "the packet counters could be read".into()),
-    }
-    (text, kept)
-}
-
-fn worst_deviation(phase: &Phase) -> f64 {
-    let total: u64 = phase.tally.servers.iter().map(|server| server.connections).sum();
-    let weights: f64 = phase.servers.iter().map(|server| server.weight).sum();
-    let servers = phase.servers.iter().zip(&phase.tally.servers);
-    servers
-        .map(|(server, tally)| deviation(tally.connections, total, server.weight / weights).abs())
-        .fold(0.0, f64::max)
 }
 
 #[cfg(test)]
@@ -174,24 +91,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deviation_is_that_of_a_binomial_count() {
-        assert_eq!(deviation(60, 100, 0.5), 2.0);
-        assert_eq!(deviation(0, 0, 0.5), 0.0);
+    fn weights_are_shown_as_the_speeds_that_they_say() {
+        assert_eq!(as_speeds([2.0, 4.0, 6.0, 8.0]), SPEEDS);
+        assert_eq!(as_speeds([1.0; 4]), [2.5; 4]);
+        assert_eq!(as_speeds([0.0; 4]), [0.0; 4]);
     }
 
     #[test]
-    fn quantiles_of_few_values() {
-        assert_eq!(quantile(&[], 0.99), 0.0);
-        assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.5), 2.0);
-        assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.99), 3.0);
-    }
-
-    #[test]
-    fn verdict_is_no_when_the_law_is_broken() {
-        let mut ledger = Ledger::new(1);
-        assert!(verdict(&[], &Tally::default(), Some(&ledger)).1);
-        ledger.count_rx(0, dataplane::pipeline::counters::Traffic { packets: 1, bytes: 60 });
-        let (text, kept) = verdict(&[], &Tally::default(), Some(&ledger));
-        assert!(!kept && text.contains("NO "), "{text}");
+    fn table_has_a_row_for_each_server_and_two_lines() {
+        let tally = Tally { servers: vec![ServerTally::default(); 4], ..Tally::default() };
+        assert_eq!(table(&tally, [1.0; 4], 0.5).lines().count(), 6);
     }
 }

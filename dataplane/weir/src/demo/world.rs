@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, VecDeque},
     net::Ipv4Addr,
 };
 
@@ -22,13 +22,22 @@ use dataplane::{
     },
 };
 
-use super::service::ProcessorSharing;
+use super::{
+    service::ProcessorSharing,
+    tally::{Completion, ServerTally, Tally},
+};
 
 /// One way between a client and a server.
 const DELAY: u64 = 100_000;
 
 /// After this a client sends again what was not answered.
 const RETRY: u64 = 1_000_000_000;
+
+/// Later than anything.
+const LATER: Nanos = Nanos(u64::MAX >> 1);
+
+/// Most bursts that are heard in a turn.
+const BURSTS: usize = 16;
 
 /// Ports that one client address uses.
 const PORTS: u64 = 50_000;
@@ -51,37 +60,24 @@ pub struct Scenario {
     pub seed: u64,
 }
 
-/// What the world has seen of a server in the current phase.
-#[derive(Clone, Debug, Default)]
-pub struct ServerTally {
-    /// Connections that began here.
-    pub connections: u64,
-    /// Requests in service now.
-    pub active: usize,
-    /// Completion times of connections that began in this phase, in seconds.
-    pub completions: Vec<f32>,
-}
-
-/// What the world has seen.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// By server.
-    pub servers: Vec<ServerTally>,
-    /// Connections that some packet reached another server of. Must stay zero.
-    pub moved: u64,
-    /// SYNs and requests sent again.
-    pub retries: u64,
-    /// Connections that were opened, and that were completed, over all phases.
-    pub opened: u64,
-    /// Connections that got their response.
-    pub completed: u64,
+/// What happens now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scene {
+    /// Nobody arrives.
+    Empty,
+    /// Connections are opened.
+    Arrivals,
+    /// Nobody arrives any more, and who waits for a response gets it without the wait: once all requests are at
+    /// their servers, it is certain when each will be done, and that time is what counts.
+    Ending,
 }
 
 #[derive(Debug)]
 struct Connection {
     opened: Nanos,
-    phase: u32,
     server: Option<usize>,
+    /// Work of its request, in nanoseconds at speed 1.
+    work: f64,
     /// Whether its request has reached the server.
     requested: bool,
 }
@@ -107,33 +103,52 @@ pub struct World<Q: Queue> {
     connections: HashMap<u64, Connection>,
     events: BinaryHeap<Reverse<(Nanos, Event)>>,
     rng: fastrand::Rng,
+    began: Nanos,
     next_arrival: Nanos,
-    phase: u32,
+    /// The next connection's number, which its addresses are made from: never used twice.
+    next_id: u64,
+    /// Connections whose request has not reached its server yet.
+    asking: usize,
     tally: Tally,
+    /// Frames that the cable has no room for yet.
+    waiting: VecDeque<Vec<u8>>,
     out: Burst<Q::Packet>,
 }
 
 impl<Q: Queue> World<Q> {
-    /// A world without a connection; the first one opens after `start`.
+    /// A world without a connection.
     pub fn new(queue: Q, (mac, balancer): (Mac, Mac), scenario: Scenario, start: Nanos) -> Self {
-        let servers =
-            scenario.servers.iter().map(|&(_, speed)| ProcessorSharing::new(speed, start)).collect();
-        let tally =
-            Tally { servers: vec![ServerTally::default(); scenario.servers.len()], ..Tally::default() };
-        Self {
+        let mut world = Self {
             queue,
             mac,
             balancer,
-            servers,
+            servers: Vec::new(),
             connections: HashMap::new(),
             events: BinaryHeap::new(),
             rng: fastrand::Rng::with_seed(scenario.seed),
             scenario,
+            began: start,
             next_arrival: start,
-            phase: 0,
-            tally,
+            next_id: 0,
+            asking: 0,
+            tally: Tally::default(),
+            waiting: VecDeque::new(),
             out: Burst::new(),
-        }
+        };
+        world.begin(start);
+        world
+    }
+
+    /// Begins again: idle servers, an empty tally, and the same arrivals with the same work as every time. What was
+    /// not answered before never will be.
+    pub fn begin(&mut self, now: Nanos) {
+        let servers = &self.scenario.servers;
+        self.servers = servers.iter().map(|&(_, speed)| ProcessorSharing::new(speed, now)).collect();
+        self.tally = Tally { servers: vec![ServerTally::default(); servers.len()], ..Tally::default() };
+        self.rng = fastrand::Rng::with_seed(self.scenario.seed);
+        (self.began, self.next_arrival, self.asking) = (now, now, 0);
+        self.connections.clear();
+        self.events.clear();
     }
 
     /// What was seen so far.
@@ -145,30 +160,31 @@ impl<Q: Queue> World<Q> {
         tally
     }
 
-    /// Begins a new phase: servers' tallies start again; returns those of the old one.
-    pub fn next_phase(&mut self) -> Tally {
-        let old = self.tally();
-        self.phase += 1;
-        self.tally.servers.fill_with(ServerTally::default);
-        old
+    /// Whether every connection has got its response, and the balancer every frame.
+    pub fn is_over(&self) -> bool {
+        self.connections.is_empty() && self.waiting.is_empty() && self.out.is_empty()
     }
 
-    /// Connections that have not got their response yet.
-    pub fn open_connections(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// Everything that happens up to `now`; new connections open only while `arriving`.
-    pub fn turn(&mut self, now: Nanos, arriving: bool) {
+    /// Everything that happens up to `now`.
+    pub fn turn(&mut self, now: Nanos, scene: Scene) {
         let mut burst = Burst::new();
-        self.queue.receive(&mut burst);
-        for packet in burst.drain(..) {
-            self.hear(packet.data(), now);
+        for _ in 0..BURSTS {
+            self.queue.receive(&mut burst);
+            let all = burst.len() < BURST;
+            for packet in burst.drain(..) {
+                self.hear(packet.data(), now);
+            }
+            if all {
+                break;
+            }
         }
         for at in 0..self.servers.len() {
             while let Some((connection, done)) = self.servers[at].next_done(now) {
                 self.events.push(Reverse((done.later(DELAY), Event::Answered(connection))));
             }
+        }
+        if scene == Scene::Ending && self.asking == 0 {
+            self.skip_the_wait();
         }
         while let Some(&Reverse((at, event))) = self.events.peek()
             && at <= now
@@ -176,7 +192,7 @@ impl<Q: Queue> World<Q> {
             self.events.pop();
             self.happen(event, at);
         }
-        while arriving && self.next_arrival <= now {
+        while scene == Scene::Arrivals && self.next_arrival <= now {
             self.open(now);
             let gap = self.exponential(1e9 / self.scenario.rate);
             self.next_arrival = self.next_arrival.later(gap as u64);
@@ -184,15 +200,27 @@ impl<Q: Queue> World<Q> {
         self.flush();
     }
 
+    /// Answers connections now that will be done later: a few in each turn, as ports have so much room.
+    fn skip_the_wait(&mut self) {
+        for _ in 0..BURST {
+            let Some((id, done)) = self.servers.iter_mut().find_map(|server| server.next_done(LATER)) else {
+                return;
+            };
+            self.happen(Event::Answered(id), done.later(DELAY));
+        }
+    }
+
     fn exponential(&mut self, mean: f64) -> f64 {
         -(1.0 - self.rng.f64()).ln() * mean
     }
 
     fn open(&mut self, now: Nanos) {
-        let id = self.tally.opened;
+        let id = self.next_id;
+        self.next_id += 1;
         self.tally.opened += 1;
-        self.connections
-            .insert(id, Connection { opened: now, phase: self.phase, server: None, requested: false });
+        self.asking += 1;
+        let work = self.exponential(self.scenario.work.0 as f64);
+        self.connections.insert(id, Connection { opened: now, server: None, work, requested: false });
         self.events.push(Reverse((now.later(RETRY), Event::Impatient(id))));
         self.send(id, tcp::Flags::SYN, b"");
     }
@@ -207,11 +235,12 @@ impl<Q: Queue> World<Q> {
                 let Some(connection) = self.connections.remove(&id) else { return };
                 self.send(id, ACK | tcp::Flags::FIN, b"");
                 self.tally.completed += 1;
-                if let Some(server) = connection.server
-                    && connection.phase == self.phase
-                {
-                    let seconds = at.0.saturating_sub(connection.opened.0) as f32 / 1e9;
-                    self.tally.servers[server].completions.push(seconds);
+                if let Some(server) = connection.server {
+                    let seconds = |from: Nanos, to: Nanos| to.0.saturating_sub(from.0) as f32 / 1e9;
+                    self.tally.servers[server].completions.push(Completion {
+                        opened: seconds(self.began, connection.opened),
+                        seconds: seconds(connection.opened, at),
+                    });
                 }
             }
             Event::Impatient(id) => {
@@ -273,16 +302,16 @@ impl<Q: Queue> World<Q> {
             Some(_) => {}
             None => {
                 connection.server = Some(server);
-                if connection.phase == self.phase {
-                    self.tally.servers[server].connections += 1;
-                }
+                self.tally.servers[server].connections += 1;
             }
         }
         if flags.opens() {
             self.events.push(Reverse((now.later(2 * DELAY), Event::Accepted(id))));
         } else if len > 0 && !std::mem::replace(&mut connection.requested, true) {
-            let work = self.exponential(self.scenario.work.0 as f64);
-            self.servers[server].arrive(id, work, now);
+            self.asking -= 1;
+            self.servers[server].arrive(id, connection.work, now);
+            let longest = &mut self.tally.servers[server].longest;
+            *longest = self.servers[server].len().max(*longest);
         }
     }
 
@@ -323,20 +352,27 @@ impl<Q: Queue> World<Q> {
     }
 
     fn transmit(&mut self, frame: &[u8]) {
-        if let Some(mut packet) = self.queue.allocate()
-            && packet.append(frame.len()).is_ok()
-        {
-            packet.data_mut().copy_from_slice(frame);
-            self.out.push(packet);
-        }
-        if self.out.len() == BURST {
-            self.flush();
-        }
+        self.waiting.push_back(frame.to_vec());
     }
 
+    /// Puts on the cable what it has room for. Clients' machines keep the rest: what is lost is lost by the balancer.
     fn flush(&mut self) {
-        self.queue.transmit(&mut self.out);
-        self.out.clear(); // what the cable did not take is lost, as on a real one
+        loop {
+            while self.out.len() < BURST
+                && let Some(frame) = self.waiting.front()
+                && let Some(mut packet) = self.queue.allocate()
+                && packet.append(frame.len()).is_ok()
+            {
+                packet.data_mut().copy_from_slice(frame);
+                self.out.push(packet);
+                self.waiting.pop_front();
+            }
+            let wanted = self.out.len();
+            self.queue.transmit(&mut self.out);
+            if wanted == 0 || !self.out.is_empty() {
+                return;
+            }
+        }
     }
 }
 
@@ -352,5 +388,79 @@ trait Later {
 impl Later for Nanos {
     fn later(self, nanos: u64) -> Self {
         Self(self.0 + nanos)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::ports::memory::MemoryQueue;
+
+    use super::*;
+
+    const MAC: Mac = Mac([2; 6]);
+
+    fn world() -> World<MemoryQueue> {
+        let servers = vec![(Ipv4Addr::new(198, 51, 100, 11), 1.0), (Ipv4Addr::new(198, 51, 100, 12), 2.0)];
+        let vip = (Ipv4Addr::new(203, 0, 113, 10), 80);
+        let scenario = Scenario { vip, servers, rate: 5000.0, work: Nanos(1_000_000), seed: 7 };
+        World::new(MemoryQueue::default(), (MAC, MAC), scenario, Nanos(0))
+    }
+
+    /// The connections that are opened in an act that begins at `start`: in each millisecond, and their work.
+    fn arrivals(world: &mut World<MemoryQueue>, start: u64) -> (Vec<u64>, Vec<f64>) {
+        world.begin(Nanos(start));
+        let opened = (0..100).map(|step| {
+            world.turn(Nanos(start + step * 1_000_000), Scene::Arrivals);
+            world.tally().opened
+        });
+        let opened = opened.collect();
+        let mut connections: Vec<_> = world.connections.iter().collect();
+        connections.sort_by_key(|&(id, _)| *id);
+        (opened, connections.iter().map(|(_, connection)| connection.work).collect())
+    }
+
+    #[test]
+    fn every_act_has_the_same_arrivals_with_the_same_work() {
+        let mut world = world();
+        let first = arrivals(&mut world, 0);
+        assert!(first.1.len() > 300, "{}", first.1.len());
+        assert_eq!(arrivals(&mut world, 1_234_567_890), first);
+        assert_eq!(world.next_id as usize, 2 * first.1.len(), "but no client address and port comes again");
+    }
+
+    #[test]
+    fn at_the_end_nobody_waits_and_times_are_as_if_all_had() {
+        let mut world = world();
+        for _ in 0..2 {
+            world.open(Nanos(0));
+        }
+        for (id, work) in [(0, 1e9), (1, 3e9)] {
+            world.connections.get_mut(&id).unwrap().work = work;
+        }
+        world.serve(0, 0, tcp::Flags(ACK), 18, Nanos(0));
+        world.turn(Nanos(1000), Scene::Ending);
+        assert!(!world.is_over(), "a request is still on its way");
+        world.serve(0, 1, tcp::Flags(ACK), 18, Nanos(0));
+        world.turn(Nanos(2000), Scene::Ending);
+        assert!(world.is_over());
+        let server = &world.tally().servers[0];
+        let seconds: Vec<f32> = server.completions.iter().map(|completion| completion.seconds).collect();
+        let delay = DELAY as f32 / 1e9; // of the response: they share the server for two seconds
+        assert!(
+            (seconds[0] - 2.0 - delay).abs() < 1e-4 && (seconds[1] - 4.0 - delay).abs() < 1e-4,
+            "{seconds:?}"
+        );
+        assert_eq!((server.longest, world.tally().completed), (2, 2));
+    }
+
+    #[test]
+    fn packet_at_another_server_than_the_first_is_noticed() {
+        let mut world = world();
+        world.open(Nanos(0));
+        world.serve(0, 0, tcp::Flags(tcp::Flags::SYN), 0, Nanos(0));
+        world.serve(0, 0, tcp::Flags(ACK), 0, Nanos(0));
+        assert_eq!(world.tally().moved, 0);
+        world.serve(1, 0, tcp::Flags(ACK), 0, Nanos(0));
+        assert_eq!(world.tally().moved, 1);
     }
 }
