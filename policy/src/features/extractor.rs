@@ -58,8 +58,8 @@ impl Extractor {
     /// Extracts and normalises.
     ///
     /// `base` is the base estimate and `previous` the corrections (logarithms) that were added to it last, both in the
-    /// order of the observation's servers; where they are too short, 1 and 0. Shapes of `out`: `servers` [rows ×
-    /// per-server], `context` [context], `active` [rows]. Every number is finite and within the normaliser's limit.
+    /// order of the observation's servers; where they are too short, 1 and 0. Shapes of `out`: `servers` is rows ×
+    /// [`Schema::per_server`], `context` is [`Schema::context`], `active` is rows. Every number is finite and within the normaliser's limit.
     pub fn extract(
         &mut self,
         observation: &Observation<'_>,

@@ -429,6 +429,13 @@ words! {
     }
 }
 
+impl Select {
+    /// Whether it gives new flows to servers by the weights in force, which policies set.
+    pub const fn follows_policies(self) -> bool {
+        !matches!(self, Self::Hash | Self::RoundRobin | Self::Lsq | Self::Maglev)
+    }
+}
+
 impl Config {
     /// Whether this is an address of one of our own ports.
     pub fn is_own_address(&self, address: IpAddr) -> bool {

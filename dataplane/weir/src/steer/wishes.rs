@@ -68,8 +68,9 @@ impl Wishes {
 /// How a VIP is to be steered; `None`: not at all.
 pub fn plan(vip: &config::Vip, settings: &PolicySettings, elsewhere: bool) -> Option<Plan> {
     let mode = match vip.policy.mode {
-        PolicyMode::On => Mode::On,
-        PolicyMode::Shadow => Mode::Shadow,
+        PolicyMode::On if vip.select.follows_policies() => Mode::On,
+        // Weights that no rule looks at cannot be put in force; they can be looked at.
+        PolicyMode::On | PolicyMode::Shadow => Mode::Shadow,
         PolicyMode::Off => return None,
     };
     let policy = match vip.policy.kind {
@@ -89,4 +90,27 @@ pub fn plan(vip: &config::Vip, settings: &PolicySettings, elsewhere: bool) -> Op
     let bounds = Bounds::new(settings.weight_min, settings.weight_max, settings.step_max);
     // The configuration has been checked for these ranges.
     Some(Plan { policy, mode, model, elsewhere, fallback, bounds: bounds.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes(select: &str, mode: &str) -> Option<Plan> {
+        let text = format!(
+            "[[port]]\ndevice = \"net_tap0\"\naddress = [\"192.0.2.2/24\"]\n[[vip]]\nname = \"web\"\n\
+             address = \"203.0.113.10\"\nselect = \"{select}\"\npolicy = \"rate\"\npolicy_mode = \"{mode}\"\n\
+             servers = [\"192.0.2.11\"]\n"
+        );
+        let config = Config::parse(&text, "test.toml").unwrap_or_else(|errors| panic!("{errors}")).config;
+        Wishes::by_names(&config, false, [(7, "web"), (8, "other")].into_iter()).plans.remove(&7)
+    }
+
+    #[test]
+    fn weights_that_no_rule_looks_at_are_computed_only() {
+        let mode = |select, mode| wishes(select, mode).map(|plan| plan.mode);
+        assert_eq!((mode("sed2", "on"), mode("alias", "on")), (Some(Mode::On), Some(Mode::On)));
+        assert_eq!((mode("maglev", "on"), mode("rr", "on")), (Some(Mode::Shadow), Some(Mode::Shadow)));
+        assert_eq!((mode("sed2", "shadow"), mode("sed2", "off")), (Some(Mode::Shadow), None));
+    }
 }

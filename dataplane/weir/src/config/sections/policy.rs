@@ -68,7 +68,7 @@ pub(super) fn of_vip(table: &TableReader<'_>, select: Select) -> VipPolicy {
                 "add model = \"/etc/weir/model.safetensors\", a file that weir-train has made",
             );
         }
-        if kind != Policy::Static && ignores_weights(select) {
+        if kind != Policy::Static && !select.follows_policies() {
             table.report.warning(
                 &span,
                 format!("with select = \"{select}\" the policy's weights have no effect"),
@@ -84,9 +84,4 @@ pub(super) fn of_vip(table: &TableReader<'_>, select: Select) -> VipPolicy {
         );
     }
     policy
-}
-
-/// Rules that give new flows to servers without a look at the weights in force.
-const fn ignores_weights(select: Select) -> bool {
-    matches!(select, Select::Hash | Select::RoundRobin | Select::Lsq | Select::Maglev)
 }
