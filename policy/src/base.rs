@@ -101,18 +101,16 @@ impl RateEstimate {
 
     /// Writes down all that later estimates depend on.
     pub fn save(&self, state: &mut state::Writer) {
-        state.u64(u64::from(self.t.is_some()));
-        state.u64(self.t.unwrap_or(0));
+        state.option(self.t);
         self.servers.save(state, Track::save);
     }
 
     /// Takes over what [`RateEstimate::save`] has written. On an error it is as after a reset.
     pub fn restore(&mut self, state: &mut state::Reader<'_>) -> Result<(), StateError> {
         self.reset();
-        let known = state.u64()?;
-        let t = state.u64()?;
+        let t = state.option()?;
         self.servers.restore(state, Track::restore)?;
-        self.t = (known > 0).then_some(t);
+        self.t = t;
         Ok(())
     }
 

@@ -29,6 +29,12 @@ impl Writer {
         self.0.push(value.to_bits());
     }
 
+    /// A number that may be missing: whether it is there, and it or 0.
+    pub fn option(&mut self, value: Option<u64>) {
+        self.u64(u64::from(value.is_some()));
+        self.u64(value.unwrap_or(0));
+    }
+
     /// Numbers, with how many they are.
     pub fn f32s(&mut self, values: &[f32]) {
         self.u64(values.len() as u64);
@@ -63,6 +69,12 @@ impl<'a> Reader<'a> {
         self.u64().map(f64::from_bits)
     }
 
+    /// A number that may be missing.
+    pub fn option(&mut self) -> Result<Option<u64>, StateError> {
+        let (known, value) = (self.u64()?, self.u64()?);
+        Ok((known > 0).then_some(value))
+    }
+
     /// Numbers, as many as were written.
     pub fn f32s(&mut self) -> Result<Vec<f32>, StateError> {
         let count = usize::try_from(self.u64()?).map_err(|_| StateError::Value)?;
@@ -89,11 +101,14 @@ mod tests {
         let mut writer = Writer::default();
         writer.u64(u64::MAX);
         writer.f64(f64::NAN);
+        writer.option(Some(0));
+        writer.option(None);
         writer.f32s(&[f32::NEG_INFINITY, -0.0, 1e-45]);
         let words = writer.into_words();
         let mut reader = Reader::new(&words);
         assert_eq!(reader.u64(), Ok(u64::MAX));
         assert_eq!(reader.f64().map(f64::to_bits), Ok(f64::NAN.to_bits()));
+        assert_eq!((reader.option(), reader.option()), (Ok(Some(0)), Ok(None)));
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
         assert_eq!(reader.f32s().map(bits), Ok(bits(vec![f32::NEG_INFINITY, -0.0, 1e-45])));
         assert_eq!(reader.u64(), Err(StateError::Short));

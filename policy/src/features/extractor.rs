@@ -97,17 +97,16 @@ impl Extractor {
 
     /// Writes down all that later features depend on.
     pub fn save(&self, state: &mut state::Writer) {
-        state.u64(u64::from(self.t.is_some()));
-        state.u64(self.t.unwrap_or(0));
+        state.option(self.t);
         self.servers.save(state, Memory::save);
     }
 
     /// Takes over what [`Extractor::save`] of one like this has written. On an error it is as after a reset.
     pub fn restore(&mut self, state: &mut state::Reader<'_>) -> Result<(), StateError> {
         self.reset();
-        let (known, t) = (state.u64()?, state.u64()?);
+        let t = state.option()?;
         self.servers.restore(state, Memory::restore)?;
-        self.t = (known > 0).then_some(t);
+        self.t = t;
         Ok(())
     }
 
