@@ -41,7 +41,6 @@ pub struct LogFile {
     most_bytes: u64,
     /// Whether the next step has to be preceded by where it starts from.
     must_start: bool,
-    words: Vec<u64>,
     lost: Arc<AtomicU64>,
 }
 
@@ -61,7 +60,6 @@ impl LogFile {
             bytes: 0,
             most_bytes: most_bytes / 2,
             must_start: true,
-            words: Vec::new(),
             lost,
         })
     }
@@ -77,9 +75,8 @@ impl LogFile {
         if !full && !self.must_start {
             return;
         }
-        self.words.clear();
-        format::start(controller, &mut self.words);
-        let words = self.words.clone();
+        let mut words = Vec::new();
+        format::start(controller, &mut words);
         let bytes = words.len() as u64 * 8;
         self.must_start = !self.send(if full { Order::Begin(words) } else { Order::Append(words) });
         if full && !self.must_start {
@@ -99,9 +96,8 @@ impl LogFile {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return; // its start did not fit; the next one's may
         }
-        self.words.clear();
-        format::step(controller, statistics, moment, weights, &mut self.words);
-        let words = self.words.clone();
+        let mut words = Vec::new();
+        format::step(controller, statistics, moment, weights, &mut words);
         self.must_start = !self.send(Order::Append(words));
     }
 
