@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::config::ConfigErrors;
+
 /// The file that was given cannot be used.
 pub const EXIT_CONFIG: u8 = 1;
 
@@ -29,6 +31,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The file cannot be used. Says at once why: many lines, each with its own remedy.
+    pub fn config(errors: &ConfigErrors) -> Self {
+        eprintln!("{errors}");
+        Self { cause: String::new(), remedy: String::new(), code: EXIT_CONFIG }
+    }
+
     /// The machine does not allow it.
     pub fn environment(cause: impl fmt::Display, remedy: impl fmt::Display) -> Self {
         Self { cause: cause.to_string(), remedy: remedy.to_string(), code: EXIT_ENVIRONMENT }

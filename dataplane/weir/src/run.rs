@@ -157,18 +157,11 @@ pub fn start_policy(parts: measure::Parts) -> Result<measure::Thread, Failure> {
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {
-    match Config::load(path) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                tracing::warn!("{warning}");
-            }
-            Ok(loaded.config)
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            Err(Failure { cause: String::new(), remedy: String::new(), code: EXIT_CONFIG })
-        }
+    let loaded = Config::load(path).map_err(|errors| Failure::config(&errors))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
     }
+    Ok(loaded.config)
 }
 
 /// What the signals have asked for.

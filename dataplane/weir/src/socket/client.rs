@@ -79,10 +79,7 @@ pub fn socket_of(socket: Option<&Path>, config: Option<&Path>) -> Result<PathBuf
         return Ok(socket.to_owned());
     }
     let Some(file) = config else { return Ok(crate::config::DEFAULT_SOCKET.into()) };
-    let loaded = Config::load(file).map_err(|errors| {
-        eprintln!("{errors}");
-        Failure { cause: String::new(), remedy: String::new(), code: EXIT_CONFIG }
-    })?;
+    let loaded = Config::load(file).map_err(|errors| Failure::config(&errors))?;
     loaded.config.control.socket.ok_or_else(|| Failure {
         cause: format!("{} turns the control socket off", file.display()),
         remedy: format!("write [control] socket = {:?} and restart weir", crate::config::DEFAULT_SOCKET),

@@ -99,10 +99,7 @@ fn region(args: &StatusArgs) -> Result<PathBuf, Failure> {
     let Some(file) = &args.config else {
         return Ok(args.region.clone().unwrap_or_else(|| DEFAULT_REGION.into()));
     };
-    let loaded = Config::load(file).map_err(|errors| {
-        eprintln!("{errors}");
-        Failure { cause: String::new(), remedy: String::new(), code: EXIT_CONFIG }
-    })?;
+    let loaded = Config::load(file).map_err(|errors| Failure::config(&errors))?;
     loaded.config.region.path.ok_or_else(|| Failure {
         cause: format!("{} has no [region] path: the instance publishes nothing", file.display()),
         remedy: format!("write [region] path = {DEFAULT_REGION:?} and restart weir"),

@@ -112,10 +112,7 @@ pub fn run(args: &PolicyArgs) -> Result<(), Failure> {
 }
 
 fn load(args: &PolicyArgs) -> Result<Config, Failure> {
-    Config::load(&args.config).map(|loaded| loaded.config).map_err(|errors| {
-        eprintln!("{errors}");
-        Failure { cause: String::new(), remedy: String::new(), code: EXIT_CONFIG }
-    })
+    Config::load(&args.config).map(|loaded| loaded.config).map_err(|errors| Failure::config(&errors))
 }
 
 /// Attaches to the region; `None`: there is none yet.
