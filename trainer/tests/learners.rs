@@ -6,7 +6,7 @@ use trainer::learners::{
     draws::{Draws, Use},
     qmix,
     replay::{Batch, Cut, Episode, Layout, Moment, Replay, Taken},
-    sac, sac_discrete,
+    sac, sac_discrete, soft,
 };
 
 const LAYOUT: Layout =
@@ -42,8 +42,8 @@ fn batch(length: usize, episode: Episode) -> Batch {
 
 /// What two updates of each learner report: losses and values, as text to all digits.
 fn report(batch: &Batch) -> [String; 4] {
-    let mut continuous = sac::Learner::new(LAYOUT, sac::Settings::default(), 1).unwrap();
-    let mut discrete = sac_discrete::Learner::new(LAYOUT, 3, sac_discrete::Settings::default(), 1).unwrap();
+    let mut continuous = sac::Learner::new(LAYOUT, soft::Settings::default(), 1).unwrap();
+    let mut discrete = sac_discrete::Learner::new(LAYOUT, 3, soft::Settings::discrete(3, 0.6), 1).unwrap();
     let mut mixed = qmix::Learner::new(LAYOUT, 3, qmix::Settings::default(), 1).unwrap();
     let mut summed =
         qmix::Learner::new(LAYOUT, 3, qmix::Settings { embed: None, ..qmix::Settings::default() }, 1)
@@ -87,6 +87,82 @@ fn padding_does_not_count() {
     );
 }
 
+/// A batch of other agents and servers than those before: `count` agents of which the first `there` have active servers.
+fn padded(count: usize, there: usize) -> Batch {
+    let layout = Layout { agents: count, servers: 2, ..LAYOUT };
+    let mut draws = Draws::new(8, Use::World);
+    let moment = |draws: &mut Draws| {
+        let mut numbers = |each: usize| {
+            let mut numbers = draws.normals(there * each);
+            numbers.resize(count * each, 0.0);
+            numbers
+        };
+        Moment {
+            servers: numbers(2 * LAYOUT.server_features),
+            context: numbers(1),
+            active: [vec![1.0; 2 * there], vec![0.0; 2 * (count - there)]].concat(),
+            state: draws.normals(2),
+            hidden: vec![0.0; count * 2 * LAYOUT.hidden],
+        }
+    };
+    let taken = |_| Taken { action: vec![1.0; 2 * count], reward: 2.0, terminal: false };
+    let episode =
+        Episode { moments: (0..4).map(|_| moment(&mut draws)).collect(), taken: (0..3).map(taken).collect() };
+    let mut replay = Replay::new(layout, Cut { length: 3, stride: 3 }, 100);
+    replay.push(episode);
+    replay.sample(1, &mut Draws::new(1, Use::Replay)).unwrap()
+}
+
+/// The same learners see batches of other sizes in turn.
+#[test]
+fn batches_may_have_any_agents_and_servers() {
+    let (one, other) = (batch(3, episode(true, 1.0, 0.0)), padded(1, 1));
+    let mut continuous = sac::Learner::new(LAYOUT, soft::Settings::default(), 1).unwrap();
+    let mut discrete = sac_discrete::Learner::new(LAYOUT, 3, soft::Settings::discrete(3, 0.6), 1).unwrap();
+    let mut mixed = qmix::Learner::new(LAYOUT, 3, qmix::Settings::default(), 1).unwrap();
+    for batch in [&one, &other, &one] {
+        assert!(continuous.update(batch).unwrap().critic_loss.is_finite());
+        assert!(discrete.update(batch).unwrap().critic_loss.is_finite());
+        assert!(mixed.update(batch).unwrap().loss.is_finite());
+    }
+}
+
+/// Not the continuous learner's log density, whose noise is drawn for padding too.
+#[test]
+fn agents_without_an_active_server_do_not_count() {
+    let (exact, with_padding) = (padded(1, 1), padded(3, 1));
+    let discrete = |batch: &Batch| {
+        let mut learner = sac_discrete::Learner::new(LAYOUT, 3, soft::Settings::discrete(3, 0.6), 1).unwrap();
+        learner.update(batch).unwrap();
+        let update = learner.update(batch).unwrap();
+        [update.critic_loss, update.actor_loss, update.entropy, update.value]
+    };
+    let mixed = |batch: &Batch| {
+        let mut learner = qmix::Learner::new(LAYOUT, 3, qmix::Settings::default(), 1).unwrap();
+        learner.update(batch).unwrap();
+        let update = learner.update(batch).unwrap();
+        [update.loss, update.norm, update.value, 0.0]
+    };
+    // Chance that comes to nothing: log π has no weight, and neither have the draws with a discount of 0.
+    let continuous = |batch: &Batch| {
+        let settings = soft::Settings { discount: 0.0, ..soft::Settings::default() };
+        let mut learner = sac::Learner::new(LAYOUT, settings, 1).unwrap();
+        let updates = [(); 2].map(|()| learner.update(batch).unwrap());
+        [updates[0].critic_loss, updates[0].value, updates[1].critic_loss, updates[1].value]
+    };
+    let near =
+        |one: [f64; 4], other: [f64; 4]| one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-4);
+    for learner in [discrete as fn(&Batch) -> [f64; 4], mixed, continuous] {
+        assert!(
+            near(learner(&exact), learner(&with_padding)),
+            "{:?} {:?}",
+            learner(&exact),
+            learner(&with_padding)
+        );
+    }
+    assert_eq!(discrete(&padded(2, 0))[..2], [0.0, 0.0], "nobody is there");
+}
+
 /// With constant rewards of 2 and a discount of one half, a state is worth 4, and the last one before an end 2.
 #[test]
 fn values_go_to_the_sum_of_discounted_rewards() {
@@ -97,13 +173,13 @@ fn values_go_to_the_sum_of_discounted_rewards() {
     let batch = batch(3, episode(true, 1.0, 0.0));
     let last = (0..150).map(|_| learner.update(&batch).unwrap()).last().unwrap();
     assert!((last.value - known).abs() < 0.1, "{last:?} instead of {known}");
-    let settings = sac::Settings {
+    let settings = soft::Settings {
         discount: 0.5,
         target_rate: 0.1,
         entropy_coef: 1e-6,
         actor: adam::Settings { rate: 0.0, ..adam },
         critic: adam,
-        ..sac::Settings::default()
+        ..soft::Settings::default()
     };
     // Whatever is done: else what is not done would have no known value.
     let (mut replay, mut draws) =

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, backprop::GradStore};
+use candle_core::backprop::GradStore;
 
-use super::params::{Params, set, values};
+use super::{
+    params::{Params, set, values},
+    saved::{Saved, SavedError},
+};
 
 /// How it steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,10 +60,39 @@ impl Adam {
         self.settings.rate = rate;
     }
 
+    /// Moments, steps and the learning rate. `params` are those that it steps.
+    pub fn save(&self, params: &Params) -> Saved {
+        let mut saved = Saved::default();
+        for (name, var) in params.iter() {
+            let zeros = || vec![0.0; var.elem_count()];
+            let moments = self.moments.get(name);
+            let first = moments.map_or_else(zeros, |moments| moments.first.clone());
+            let second = moments.map_or_else(zeros, |moments| moments.second.clone());
+            saved.put_numbers(format!("first.{name}"), var.dims(), first);
+            saved.put_numbers(format!("second.{name}"), var.dims(), second);
+        }
+        saved.put_words("steps", vec![self.steps]);
+        saved.put_words("rate", vec![self.settings.rate.to_bits()]);
+        saved
+    }
+
+    /// Takes over what [`Adam::save`] gave, for the same `params`. If anything does not fit, nothing changes.
+    pub fn restore(&mut self, params: &Params, saved: &Saved) -> Result<(), SavedError> {
+        saved.check(&self.save(params))?;
+        for (name, _) in params.iter() {
+            let moments = |of: &str| Ok::<_, SavedError>(saved.numbers(&format!("{of}.{name}"))?.1.to_vec());
+            let moments = Moments { first: moments("first")?, second: moments("second")? };
+            self.moments.insert(name.to_owned(), moments);
+        }
+        self.steps = saved.word("steps")?;
+        self.settings.rate = f64::from_bits(saved.word("rate")?);
+        Ok(())
+    }
+
     /// One step down the gradients; parameters without one stay. Returns the gradient's norm, before it was clipped.
     ///
     /// Gradients that are not finite change nothing, the moments included.
-    pub fn step(&mut self, params: &Params, gradients: &GradStore) -> Result<f64> {
+    pub fn step(&mut self, params: &Params, gradients: &GradStore) -> candle_core::Result<f64> {
         let gradients = gather(params, gradients)?;
         let squares = gradients.iter().flat_map(|(_, gradient)| gradient).map(|&x| f64::from(x).powi(2));
         let norm = squares.sum::<f64>().sqrt();
@@ -98,7 +130,7 @@ fn decayed(mean: f32, value: f64, decay: f64) -> f32 {
 }
 
 /// The gradient of each parameter, zeros where there is none.
-fn gather(params: &Params, gradients: &GradStore) -> Result<Vec<(String, Vec<f32>)>> {
+fn gather(params: &Params, gradients: &GradStore) -> candle_core::Result<Vec<(String, Vec<f32>)>> {
     let gradient = |(name, var): (&str, &candle_core::Var)| {
         let gradient = match gradients.get(var.as_tensor()) {
             Some(gradient) => gradient.flatten_all()?.to_vec1()?,

@@ -49,8 +49,8 @@ const fn trunk(actor: Shape) -> Shape {
     Shape { outputs: actor.hidden, ..actor }
 }
 
-/// Every tensor of a critic, with `prefix` in front of its name.
-pub fn parameters(actor: Shape, prefix: &str) -> Vec<(String, Vec<usize>)> {
+/// Every tensor of a critic.
+pub fn parameters(actor: Shape) -> Vec<(String, Vec<usize>)> {
     let (width, features) = (actor.hidden, actor.server_features);
     let head = [
         ("action.features.weight", vec![width, features]),
@@ -62,16 +62,11 @@ pub fn parameters(actor: Shape, prefix: &str) -> Vec<(String, Vec<usize>)> {
         ("value.weight", vec![1, width]),
         ("value.bias", vec![1]),
     ];
-    trunk(actor)
-        .parameters()
-        .into_iter()
-        .chain(head)
-        .map(|(name, shape)| (format!("{prefix}.{name}"), shape))
-        .collect()
+    trunk(actor).parameters().into_iter().chain(head).map(|(name, shape)| (name.to_owned(), shape)).collect()
 }
 
 impl Critic {
-    /// A critic of the tensors in `params`, named as in [`parameters`] without the prefix.
+    /// A critic of the tensors in `params`, named as in [`parameters`].
     pub fn new(actor: Shape, params: &VarBuilder<'_>) -> Result<Self> {
         let (width, features) = (actor.hidden, actor.server_features);
         Ok(Self {

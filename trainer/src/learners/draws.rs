@@ -6,6 +6,8 @@ use rand_chacha::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::saved::{Saved, SavedError, shape};
+
 /// What a stream is drawn for. The numbers are part of what a seed means: they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -41,6 +43,18 @@ pub struct Position {
     word: u64,
 }
 
+impl Position {
+    /// Seed, stream and word.
+    pub const fn words(self) -> [u64; 3] {
+        [self.seed, self.stream, self.word]
+    }
+
+    /// The reverse.
+    pub const fn of_words([seed, stream, word]: [u64; 3]) -> Self {
+        Self { seed, stream, word }
+    }
+}
+
 impl Draws {
     /// The stream of a use, from its beginning.
     pub fn new(seed: u64, of: Use) -> Self {
@@ -60,6 +74,18 @@ impl Draws {
         let word = self.rng.get_word_pos();
         let word = u64::try_from(word).expect("no run draws 2^64 words");
         Position { seed: self.seed, stream: self.rng.get_stream(), word }
+    }
+
+    /// Puts down where it stands, under a name.
+    pub fn save(&self, name: &str, saved: &mut Saved) {
+        saved.put_words(name, self.position().words().to_vec());
+    }
+
+    /// A stream that goes on from what [`Draws::save`] put down.
+    pub fn restored(name: &str, saved: &Saved) -> Result<Self, SavedError> {
+        let words = saved.words(name)?;
+        let position = words.try_into().map_err(|_| shape(name, vec![words.len()], vec![3]))?;
+        Ok(Self::at(Position::of_words(position)))
     }
 
     /// Evenly from 0 to 1, 1 excluded.
@@ -93,7 +119,13 @@ mod tests {
         let mut draws = Draws::new(7, Use::Actions);
         draws.normals(13);
         let mut other = Draws::at(draws.position());
+        let mut saved = Saved::default();
+        draws.save("noise", &mut saved);
+        let mut restored = Draws::restored("noise", &saved).unwrap();
         assert_eq!(draws.normals(20), other.normals(20));
+        assert_eq!(draws, other);
+        restored.normals(20);
+        assert_eq!(draws, restored);
         assert_ne!(Draws::new(7, Use::Replay).uniform(), Draws::new(7, Use::Actions).uniform());
     }
 

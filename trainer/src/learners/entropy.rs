@@ -1,11 +1,10 @@
 //! What entropy is worth: as much as keeps it where it is aimed at.
 
-use candle_core::Result;
-
 use super::{
     adam::{self, Adam},
     draws::{Draws, Use},
     params::{Params, set, values},
+    saved::{Saved, SavedError},
 };
 
 /// The entropy temperature α, learned as its logarithm.
@@ -18,7 +17,7 @@ pub struct EntropyCoef {
 
 impl EntropyCoef {
     /// Starts at `first` and aims at an entropy of `target`, for each server that is active.
-    pub fn new(first: f64, target: f64, settings: adam::Settings) -> Result<Self> {
+    pub fn new(first: f64, target: f64, settings: adam::Settings) -> candle_core::Result<Self> {
         let name = "log_entropy_coef".to_owned();
         let params = Params::new([(name, vec![1])], &mut Draws::new(0, Use::Parameters))?;
         params.iter().try_for_each(|(_, var)| set(var, vec![first.ln() as f32]))?;
@@ -26,7 +25,7 @@ impl EntropyCoef {
     }
 
     /// What it is now.
-    pub fn get(&self) -> Result<f64> {
+    pub fn get(&self) -> candle_core::Result<f64> {
         let (_, var) = self.params.iter().next().expect("there is one");
         Ok(f64::from(values(var)?[0]).exp())
     }
@@ -36,8 +35,23 @@ impl EntropyCoef {
         self.adam.set_rate(rate);
     }
 
+    /// The coefficient and its optimiser.
+    pub fn save(&self) -> candle_core::Result<Saved> {
+        let mut saved = Saved::default();
+        saved.put("value", self.params.save()?);
+        saved.put("adam", self.adam.save(&self.params));
+        Ok(saved)
+    }
+
+    /// Takes over what [`EntropyCoef::save`] gave. If anything does not fit, nothing changes.
+    pub fn restore(&mut self, saved: &Saved) -> Result<(), SavedError> {
+        saved.check(&self.save()?)?;
+        self.params.restore(&saved.part("value"))?;
+        self.adam.restore(&self.params, &saved.part("adam"))
+    }
+
     /// Steps down log α · (entropy − target): entropy is worth less when there is more of it than aimed at.
-    pub fn update(&mut self, entropy: f64) -> Result<()> {
+    pub fn update(&mut self, entropy: f64) -> candle_core::Result<()> {
         let (_, var) = self.params.iter().next().expect("there is one");
         let loss = (var.as_tensor() * (entropy - self.target))?.sum_all()?;
         self.adam.step(&self.params, &loss.backward()?)?;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
-use super::draws::Draws;
+use super::{
+    draws::Draws,
+    saved::{Saved, SavedError},
+};
 
 /// Named variables.
 ///
@@ -21,7 +24,7 @@ impl Params {
     pub fn new(
         parameters: impl IntoIterator<Item = (String, Vec<usize>)>,
         draws: &mut Draws,
-    ) -> Result<Self> {
+    ) -> candle_core::Result<Self> {
         let mut vars = BTreeMap::new();
         let mut bound = 1.0;
         for (name, shape) in parameters {
@@ -37,9 +40,9 @@ impl Params {
     }
 
     /// Variables of their own with the same values.
-    pub fn copy(&self) -> Result<Self> {
+    pub fn copy(&self) -> candle_core::Result<Self> {
         let copies = self.vars.iter().map(|(name, var)| Ok((name.clone(), Var::from_tensor(&var.copy()?)?)));
-        Ok(Self { vars: copies.collect::<Result<_>>()? })
+        Ok(Self { vars: copies.collect::<candle_core::Result<_>>()? })
     }
 
     /// To build networks on through which gradients flow.
@@ -62,15 +65,38 @@ impl Params {
         self.vars.iter().map(|(name, var)| (name.as_str(), var))
     }
 
+    /// One of them.
+    pub fn get(&self, name: &str) -> Option<&Var> {
+        self.vars.get(name)
+    }
+
+    /// All numbers, by the names.
+    pub fn save(&self) -> candle_core::Result<Saved> {
+        let mut saved = Saved::default();
+        for (name, var) in self.iter() {
+            saved.put_numbers(name, var.dims(), values(var)?);
+        }
+        Ok(saved)
+    }
+
+    /// Takes over what [`Params::save`] gave. If anything does not fit, nothing changes.
+    pub fn restore(&self, saved: &Saved) -> Result<(), SavedError> {
+        saved.check(&self.save()?)?;
+        for (name, var) in self.iter() {
+            set(var, saved.numbers(name)?.1.to_vec())?;
+        }
+        Ok(())
+    }
+
     /// Sets those to zero whose names start with `prefix`: so that a head says nothing before it has learned.
-    pub fn zero(&self, prefix: &str) -> Result<()> {
+    pub fn zero(&self, prefix: &str) -> candle_core::Result<()> {
         self.iter()
             .filter(|(name, _)| name.starts_with(prefix))
             .try_for_each(|(_, var)| var.set(&var.zeros_like()?))
     }
 
     /// Moves each value the share `rate` of the way to that of `other`, which has the same names: 1 copies.
-    pub fn approach(&self, other: &Self, rate: f64) -> Result<()> {
+    pub fn approach(&self, other: &Self, rate: f64) -> candle_core::Result<()> {
         for (name, var) in &self.vars {
             let there = values(&other.vars[name])?;
             let here = values(var)?;
@@ -82,11 +108,11 @@ impl Params {
 }
 
 /// The numbers of a variable.
-pub fn values(var: &Var) -> Result<Vec<f32>> {
+pub fn values(var: &Var) -> candle_core::Result<Vec<f32>> {
     var.as_tensor().flatten_all()?.to_vec1()
 }
 
 /// Gives a variable other numbers.
-pub fn set(var: &Var, values: Vec<f32>) -> Result<()> {
+pub fn set(var: &Var, values: Vec<f32>) -> candle_core::Result<()> {
     var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu)?)
 }

@@ -3,11 +3,8 @@
 //! Every agent has the same recurrent network, which values each level of each of its servers. What they choose is
 //! mixed into the value of the whole, which is what is learned: central training, decentral execution.
 
-use candle_core::{D, DType, Device, Result, Tensor};
-use policy::agents::{
-    Shape,
-    net::{Input, Net},
-};
+use candle_core::{D, DType, Device, Tensor};
+use policy::agents::net::{Input, Net};
 
 use super::{
     adam::{self, Adam},
@@ -15,6 +12,7 @@ use super::{
     mixer::{Choices, Mixer, MixerShape, Qmix},
     params::Params,
     replay::{Batch, Layout},
+    saved::{Saved, SavedError},
     unroll::unroll,
 };
 
@@ -66,7 +64,6 @@ struct Value {
 /// The learner.
 #[derive(Debug)]
 pub struct Learner {
-    layout: Layout,
     settings: Settings,
     params: Params,
     target_params: Params,
@@ -80,13 +77,8 @@ pub struct Learner {
 
 impl Learner {
     /// A learner of agents that choose between `levels` for each server. The last layer of their network starts at zero.
-    pub fn new(layout: Layout, levels: usize, settings: Settings, seed: u64) -> Result<Self> {
-        let shape = Shape {
-            server_features: layout.server_features,
-            context_features: layout.context_features,
-            hidden: layout.hidden,
-            outputs: levels,
-        };
+    pub fn new(layout: Layout, levels: usize, settings: Settings, seed: u64) -> candle_core::Result<Self> {
+        let shape = layout.shape(levels);
         let mixer = settings.embed.map(|embed| MixerShape {
             state: layout.state,
             entity: layout.server_features + layout.context_features,
@@ -106,7 +98,6 @@ impl Learner {
             Ok::<_, candle_core::Error>(Value { net: Net::new(shape, &params)?, mixer })
         };
         Ok(Self {
-            layout,
             settings,
             value: build(params.trained())?,
             acting: Net::new(shape, &params.frozen())?,
@@ -123,6 +114,16 @@ impl Learner {
         &self.acting
     }
 
+    /// The network that learns, with gradients to [`Learner::params`].
+    pub const fn actor(&self) -> &Net {
+        &self.value.net
+    }
+
+    /// What is learned: the network's parameters, by the names of the model's format, and the mixer's.
+    pub const fn params(&self) -> &Params {
+        &self.params
+    }
+
     /// Another learning rate from now on.
     pub const fn set_rate(&mut self, rate: f64) {
         self.adam.set_rate(rate);
@@ -135,11 +136,11 @@ impl Learner {
         state: &Tensor,
         hidden: &Tensor,
         levels: &Tensor,
-    ) -> Result<Tensor> {
+    ) -> candle_core::Result<Tensor> {
         let head = self.acting.step(input, hidden)?.head;
-        let chosen =
-            chosen(&head, &levels.reshape(head.dims3().map(|(rows, servers, _)| (rows, servers))?)?)?;
-        self.mix(&self.value.mixer, &chosen, &input.active, state, &entities(input)?)
+        let (_, agents, servers) = levels.dims3()?;
+        let chosen = chosen(&head, &levels.flatten(0, 1)?)?;
+        mix(&self.value.mixer, agents * servers, &chosen, &input.active, state, &entities(input)?)
     }
 
     /// One update on sequences: double Q-learning towards a target network, through the mixer.
@@ -147,7 +148,7 @@ impl Learner {
     /// ```text
     /// y = r + γ (1 − terminal) Q'_tot(s', argmax of Q over each choice)       loss = Σ m (Q_tot(s, a) − y)² / Σ m
     /// ```
-    pub fn update(&mut self, batch: &Batch) -> Result<Update> {
+    pub fn update(&mut self, batch: &Batch) -> candle_core::Result<Update> {
         let steps = batch.inputs.len() - 1;
         let first = self.settings.burn_in.min(steps - 1);
         let heads = unroll(&self.value.net, &batch.inputs, &batch.hidden, first)?;
@@ -157,7 +158,7 @@ impl Learner {
         let tail = |tensor: &Tensor| tensor.narrow(0, first, learned);
 
         let seen = Tensor::cat(&active(&batch.inputs[first..])?, 0)?;
-        let about = batch.inputs[first..].iter().map(entities).collect::<Result<Vec<_>>>()?;
+        let about = batch.inputs[first..].iter().map(entities).collect::<candle_core::Result<Vec<_>>>()?;
         let about = Tensor::cat(&about, 0)?;
         let rows = |tensor: &Tensor, from| {
             let each = tensor.dim(0)? / (learned + 1);
@@ -167,18 +168,27 @@ impl Learner {
 
         let now =
             chosen(&heads.narrow(0, 0, learned)?.flatten(0, 1)?, &tail(&batch.actions)?.flatten(0, 1)?)?;
-        let now =
-            self.mix(&self.value.mixer, &now, &rows(&seen, 0)?, &rows(&state, 0)?, &rows(&about, 0)?)?;
+        let choices = batch.layout.agents * batch.layout.servers;
+        let mix = |value: &Value, values: &Tensor, from| {
+            mix(
+                &value.mixer,
+                choices,
+                values,
+                &rows(&seen, from)?,
+                &rows(&state, from)?,
+                &rows(&about, from)?,
+            )
+        };
+        let now = mix(&self.value, &now, 0)?;
         let best = heads.narrow(0, 1, learned)?.detach().argmax(D::Minus1)?.flatten(0, 1)?;
         let next = chosen(&target_heads.narrow(0, 1, learned)?.flatten(0, 1)?, &best)?;
-        let next =
-            self.mix(&self.target.mixer, &next, &rows(&seen, 1)?, &rows(&state, 1)?, &rows(&about, 1)?)?;
+        let next = mix(&self.target, &next, 1)?;
 
         let going_on = (1.0 - tail(&batch.terminal)?.flatten_all()?)?;
         let goal =
             (tail(&batch.rewards)?.flatten_all()? + (going_on * next)? * self.settings.discount)?.detach();
         let mask = tail(&batch.mask)?.flatten_all()?;
-        let count = mask.sum_all()?;
+        let count = mask.sum_all()?.maximum(1.0)?;
         let loss = (((&now - goal)?.sqr()? * &mask)?.sum_all()? / &count)?;
         let value = ((now * mask)?.sum_all()? / count)?;
         let norm = self.adam.step(&self.params, &loss.backward()?)?;
@@ -190,27 +200,46 @@ impl Learner {
         Ok(Update { loss: number(loss)?, norm, value: number(value)? })
     }
 
-    /// `[B·A, S]` values and masks to `[B]`.
-    fn mix(
-        &self,
-        mixer: &Mixer,
-        values: &Tensor,
-        active: &Tensor,
-        state: &Tensor,
-        entities: &Tensor,
-    ) -> Result<Tensor> {
-        let choices = self.layout.agents * self.layout.servers;
-        mixer.mix(&Choices {
-            values: values.reshape(((), choices))?,
-            mask: active.reshape(((), choices))?,
-            state: state.clone(),
-            entities: entities.reshape(((), choices, entities.dim(D::Minus1)?))?,
-        })
+    /// Everything that is learned, and where it stands.
+    pub fn save(&self) -> candle_core::Result<Saved> {
+        let mut saved = Saved::default();
+        saved.put("value", self.params.save()?);
+        saved.put("target", self.target_params.save()?);
+        saved.put("adam", self.adam.save(&self.params));
+        saved.put_words("updates", vec![self.updates]);
+        Ok(saved)
+    }
+
+    /// Takes over what [`Learner::save`] gave. If anything does not fit, nothing changes.
+    pub fn restore(&mut self, saved: &Saved) -> Result<(), SavedError> {
+        saved.check(&self.save()?)?;
+        self.params.restore(&saved.part("value"))?;
+        self.target_params.restore(&saved.part("target"))?;
+        self.adam.restore(&self.params, &saved.part("adam"))?;
+        self.updates = saved.word("updates")?;
+        Ok(())
     }
 }
 
+/// `[B·A, S]` values, masks and what they are about to `[B]`; `choices` is A·S.
+fn mix(
+    mixer: &Mixer,
+    choices: usize,
+    values: &Tensor,
+    active: &Tensor,
+    state: &Tensor,
+    entities: &Tensor,
+) -> candle_core::Result<Tensor> {
+    mixer.mix(&Choices {
+        values: values.reshape(((), choices))?,
+        mask: active.reshape(((), choices))?,
+        state: state.clone(),
+        entities: entities.reshape(((), choices, entities.dim(D::Minus1)?))?,
+    })
+}
+
 /// Draws a level for each row: with probability `epsilon` any, else the best of `head`, `[N, S, O]`. Row by row, `[N, S]`.
-pub fn explore(head: &Tensor, epsilon: f64, draws: &mut Draws) -> Result<Vec<f32>> {
+pub fn explore(head: &Tensor, epsilon: f64, draws: &mut Draws) -> candle_core::Result<Vec<f32>> {
     let levels = head.dim(D::Minus1)?;
     let best: Vec<u32> = head.argmax(D::Minus1)?.flatten_all()?.to_vec1()?;
     let drawn = best
@@ -220,16 +249,16 @@ pub fn explore(head: &Tensor, epsilon: f64, draws: &mut Draws) -> Result<Vec<f32
 }
 
 /// `[N, S, O]` and numbers of levels `[N, S]` to `[N, S]`.
-fn chosen(head: &Tensor, levels: &Tensor) -> Result<Tensor> {
+fn chosen(head: &Tensor, levels: &Tensor) -> candle_core::Result<Tensor> {
     head.gather(&levels.to_dtype(DType::U32)?.unsqueeze(D::Minus1)?, D::Minus1)?.squeeze(D::Minus1)
 }
 
-fn active(inputs: &[Input]) -> Result<Vec<Tensor>> {
+fn active(inputs: &[Input]) -> candle_core::Result<Vec<Tensor>> {
     Ok(inputs.iter().map(|input| input.active.clone()).collect())
 }
 
 /// What each choice is about: the server's features and those of its agent, `[N, S, F + C]`.
-fn entities(input: &Input) -> Result<Tensor> {
+fn entities(input: &Input) -> candle_core::Result<Tensor> {
     let (rows, servers, _) = input.servers.dims3()?;
     let context = input.context.dim(1)?;
     if context == 0 {
@@ -240,6 +269,6 @@ fn entities(input: &Input) -> Result<Tensor> {
 }
 
 /// Memory of nothing, `[rows, S, H]`.
-pub fn nothing(rows: usize, layout: Layout) -> Result<Tensor> {
+pub fn nothing(rows: usize, layout: Layout) -> candle_core::Result<Tensor> {
     Tensor::zeros((rows, layout.servers, layout.hidden), DType::F32, &Device::Cpu)
 }

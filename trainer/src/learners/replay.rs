@@ -2,12 +2,17 @@
 
 use std::collections::VecDeque;
 
-use candle_core::{Device, Result, Tensor};
-use policy::agents::net::Input;
+use candle_core::{Device, Tensor};
+use policy::agents::{Shape, net::Input};
 
-use super::draws::Draws;
+use super::{
+    draws::Draws,
+    saved::{self, Saved, SavedError},
+};
 
 /// How large what is seen is. All agents see the same number of servers.
+///
+/// How many agents and servers there are may change from batch to batch: no parameter depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// A.
@@ -24,7 +29,19 @@ pub struct Layout {
     pub hidden: usize,
 }
 
-/// What is seen at one moment, row by row.
+impl Layout {
+    /// The sizes of a network that sees this and says `outputs` numbers for each server.
+    pub const fn shape(&self, outputs: usize) -> Shape {
+        Shape {
+            server_features: self.server_features,
+            context_features: self.context_features,
+            hidden: self.hidden,
+            outputs,
+        }
+    }
+}
+
+/// What is seen at one moment, row by row. An agent without an active server is padding: it counts for nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moment {
     /// `[A, S, F]`.
@@ -71,6 +88,8 @@ pub struct Cut {
 /// Sequences side by side. N = B·A rows: agent by agent within a sequence. A list has an entry for each moment.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    /// A, S and the sizes.
+    pub layout: Layout,
     /// What was seen, one moment more than steps: `[N, S, F]`, `[N, C]`, `[N, S]`.
     pub inputs: Vec<Input>,
     /// What was known of the whole, `[T + 1, B, Z]`.
@@ -88,7 +107,7 @@ pub struct Batch {
 }
 
 /// The episodes that are kept: whole ones, the oldest make room.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
     layout: Layout,
     cut: Cut,
@@ -122,10 +141,92 @@ impl Replay {
         }
     }
 
+    /// All episodes, with the sizes that they have.
+    pub fn save(&self) -> Saved {
+        let mut saved = Saved::default();
+        let flat = |saved: &mut Saved, name: &str, values: Vec<f32>| {
+            saved.put_numbers(name, &[values.len()], values);
+        };
+        let mut seen = |name: &str, part: fn(&Moment) -> &[f32]| {
+            let moments = self.episodes.iter().flat_map(|episode| &episode.moments);
+            flat(&mut saved, name, moments.flat_map(|moment| part(moment).iter().copied()).collect());
+        };
+        seen("servers", |moment| &moment.servers);
+        seen("context", |moment| &moment.context);
+        seen("active", |moment| &moment.active);
+        seen("state", |moment| &moment.state);
+        seen("hidden", |moment| &moment.hidden);
+        let taken = || self.episodes.iter().flat_map(|episode| &episode.taken);
+        flat(&mut saved, "action", taken().flat_map(|taken| taken.action.iter().copied()).collect());
+        flat(&mut saved, "reward", taken().map(|taken| taken.reward).collect());
+        flat(&mut saved, "terminal", taken().map(|taken| f32::from(u8::from(taken.terminal))).collect());
+        let lengths = self.episodes.iter().map(|episode| episode.taken.len() as u64);
+        saved.put_words("lengths", lengths.collect());
+        saved.put_words("sizes", self.sizes());
+        saved
+    }
+
+    /// Takes over what [`Replay::save`] of one of the same sizes gave. If anything does not fit, nothing changes.
+    pub fn restore(&mut self, saved: &Saved) -> Result<(), SavedError> {
+        let (found, expected) = (saved.words("sizes")?, self.sizes());
+        if found != expected {
+            return Err(SavedError::Other { name: "sizes".to_owned(), found: found.to_vec(), expected });
+        }
+        let steps = saved.numbers("reward")?.1.len();
+        let lengths: Vec<usize> = saved.words("lengths")?.iter().map(|&length| length as usize).collect();
+        let sum = lengths.iter().try_fold(0_usize, |sum, &length| sum.checked_add(length));
+        if sum != Some(steps) {
+            return Err(SavedError::Other {
+                name: "lengths".to_owned(),
+                found: saved.words("lengths")?.to_vec(),
+                expected: vec![steps as u64],
+            });
+        }
+        let Layout { agents, servers, server_features, context_features, state, hidden } = self.layout;
+        let moments = steps + lengths.len();
+        let kept = lengths.iter().map(|length| (length + 1).div_ceil(self.cut.stride)).sum::<usize>();
+        let rows = agents * servers;
+        let from = |name, count: usize, each: usize| Flat::new(saved, name, count * each);
+        let mut seen = [
+            from("servers", moments, rows * server_features)?,
+            from("context", moments, agents * context_features)?,
+            from("active", moments, rows)?,
+            from("state", moments, state)?,
+            from("hidden", kept, rows * hidden)?,
+        ];
+        let mut done = [from("action", steps, rows)?, from("reward", steps, 1)?, from("terminal", steps, 1)?];
+        let mut moment = |index: usize| Moment {
+            servers: seen[0].take(rows * server_features),
+            context: seen[1].take(agents * context_features),
+            active: seen[2].take(rows),
+            state: seen[3].take(state),
+            hidden: seen[4].take(if index.is_multiple_of(self.cut.stride) { rows * hidden } else { 0 }),
+        };
+        let mut taken = |_| Taken {
+            action: done[0].take(rows),
+            reward: done[1].take(1)[0],
+            terminal: done[2].take(1)[0] > 0.5,
+        };
+        let episodes = lengths.iter().map(|&length| Episode {
+            moments: (0..=length).map(&mut moment).collect(),
+            taken: (0..length).map(&mut taken).collect(),
+        });
+        self.episodes = episodes.collect();
+        self.steps = steps;
+        Ok(())
+    }
+
+    fn sizes(&self) -> Vec<u64> {
+        let Layout { agents, servers, server_features, context_features, state, hidden } = self.layout;
+        let layout = [agents, servers, server_features, context_features, state, hidden];
+        let own = [self.cut.length, self.cut.stride, self.capacity];
+        layout.into_iter().chain(own).map(|size| size as u64).collect()
+    }
+
     /// Draws `count` sequences, each step that is kept being as likely as any other to lie in the stride a sequence begins with.
     ///
     /// There has to be a step. Sequences never cross an episode's end; what is missing is masked.
-    pub fn sample(&self, count: usize, draws: &mut Draws) -> Result<Batch> {
+    pub fn sample(&self, count: usize, draws: &mut Draws) -> candle_core::Result<Batch> {
         let starts: Vec<_> = (0..count).map(|_| self.locate(draws.below(self.steps))).collect();
         self.batch(&starts)
     }
@@ -140,7 +241,7 @@ impl Replay {
         unreachable!("`steps` is the sum of the episodes' lengths")
     }
 
-    fn batch(&self, starts: &[(&Episode, usize)]) -> Result<Batch> {
+    fn batch(&self, starts: &[(&Episode, usize)]) -> candle_core::Result<Batch> {
         let Layout { agents, servers, server_features, context_features, state, hidden } = self.layout;
         let (length, count) = (self.cut.length, starts.len());
         let rows = count * agents;
@@ -162,7 +263,7 @@ impl Replay {
         });
         let states = (0..=length).flat_map(|time| flat(time, |moment| &moment.state)).collect();
         let taken = |time: usize| starts.iter().map(move |(episode, start)| episode.taken.get(start + time));
-        let steps = |part: fn(&Taken) -> f32| -> Result<Tensor> {
+        let steps = |part: fn(&Taken) -> f32| -> candle_core::Result<Tensor> {
             let values = (0..length).flat_map(|time| taken(time).map(|taken| taken.map_or(0.0, part)));
             tensor(values.collect(), &[length, count])
         };
@@ -170,7 +271,8 @@ impl Replay {
         let actions = (0..length).flat_map(taken);
         let actions = actions.flat_map(|taken| taken.map_or(&nothing, |taken| &taken.action)).copied();
         Ok(Batch {
-            inputs: inputs.collect::<Result<_>>()?,
+            layout: self.layout,
+            inputs: inputs.collect::<candle_core::Result<_>>()?,
             state: tensor(states, &[length + 1, count, state])?,
             actions: tensor(actions.collect(), &[length, rows, servers])?,
             rewards: steps(|taken| taken.reward)?,
@@ -178,6 +280,25 @@ impl Replay {
             mask: steps(|_| 1.0)?,
             hidden: tensor(flat(0, |moment| &moment.hidden), &[rows, servers, hidden])?,
         })
+    }
+}
+
+/// The numbers of an entry, from which as many are taken as belong together.
+struct Flat<'a>(&'a [f32]);
+
+impl<'a> Flat<'a> {
+    fn new(saved: &'a Saved, name: &str, count: usize) -> Result<Self, SavedError> {
+        let (found, values) = saved.numbers(name)?;
+        if found != [count] {
+            return Err(saved::shape(name, found.to_vec(), vec![count]));
+        }
+        Ok(Self(values))
+    }
+
+    fn take(&mut self, count: usize) -> Vec<f32> {
+        let (taken, rest) = self.0.split_at(count);
+        self.0 = rest;
+        taken.to_vec()
     }
 }
 
@@ -232,6 +353,48 @@ mod tests {
             assert_eq!(last, [(10 + (start + 4).min(5)) as f32, -((10 + (start + 4).min(5)) as f32)]);
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 2, 4]);
+    }
+
+    #[test]
+    fn replay_goes_on_as_it_was() {
+        let cut = Cut { length: 4, stride: 2 };
+        let mut replay = Replay::new(LAYOUT, cut, 12);
+        [(10, 5), (30, 4), (50, 1)].into_iter().for_each(|(first, steps)| replay.push(episode(first, steps)));
+        let saved = Saved::from_bytes(&replay.save().to_bytes().unwrap()).unwrap();
+        let mut restored = Replay::new(LAYOUT, cut, 12);
+        restored.push(episode(90, 3));
+        restored.restore(&saved).unwrap();
+        for replay in [&mut replay, &mut restored] {
+            replay.push(episode(70, 3));
+        }
+        assert_eq!(restored, replay);
+    }
+
+    #[test]
+    fn episodes_that_do_not_fit_are_refused_by_name() {
+        let cut = Cut { length: 4, stride: 2 };
+        let mut replay = Replay::new(LAYOUT, cut, 12);
+        replay.push(episode(10, 5));
+        let before = replay.clone();
+        let mut refused = |change: fn(&mut Saved)| {
+            let mut saved = replay.save();
+            change(&mut saved);
+            let message = replay.restore(&saved).unwrap_err().to_string();
+            assert_eq!(replay, before);
+            message
+        };
+        assert_eq!(
+            refused(|saved| saved.put_numbers("action", &[2], vec![0.0; 2])),
+            "has an entry `action` of shape [2]; it has to be [10]"
+        );
+        assert_eq!(
+            refused(|saved| saved.put_words("lengths", vec![u64::MAX, 6])),
+            "has [18446744073709551615, 6] in its entry `lengths`; here it is [5]"
+        );
+        assert_eq!(
+            refused(|saved| saved.put_words("sizes", vec![1])),
+            "has [1] in its entry `sizes`; here it is [2, 1, 1, 1, 1, 1, 4, 2, 12]"
+        );
     }
 
     #[test]

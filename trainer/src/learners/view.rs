@@ -3,10 +3,7 @@
 use candle_core::{D, Result, Tensor};
 use policy::agents::net::Input;
 
-use super::{
-    critic::Seen,
-    replay::{Batch, Layout},
-};
+use super::{critic::Seen, replay::Batch};
 
 /// A batch as rows, moment by moment: `[(T + 1)·N, ..]`, from the first moment that counts on.
 pub(super) struct View {
@@ -20,20 +17,21 @@ pub(super) struct View {
     pub features: Tensor,
     /// `[(T + 1)·N, S]`.
     pub active: Tensor,
-    /// `[T·N]`.
+    /// 1 for steps that there were and agents with an active server, `[T·N]`.
     mask: Tensor,
 }
 
 impl View {
-    pub fn new(batch: &Batch, layout: Layout, first: usize) -> Result<Self> {
+    pub fn new(batch: &Batch, first: usize) -> Result<Self> {
         let inputs = &batch.inputs[first..];
         let join = |part: fn(&Input) -> &Tensor| Tensor::cat(&inputs.iter().map(part).collect::<Vec<_>>(), 0);
         let rows = batch.hidden.dim(0)?;
         let (features, active) = (join(|input| &input.servers)?, join(|input| &input.active)?);
-        let mask = features.zeros_like()?;
+        let there = active.max(D::Minus1)?;
+        let steps = inputs.len() - 1;
         let mut view =
-            Self { first, steps: inputs.len() - 1, rows, agents: layout.agents, features, active, mask };
-        view.mask = view.of_steps(&batch.mask)?;
+            Self { first, steps, rows, agents: batch.layout.agents, features, active, mask: there };
+        view.mask = (view.of_steps(&batch.mask)? * view.steps(&view.mask)?)?;
         Ok(view)
     }
 
@@ -69,9 +67,9 @@ impl View {
         batch.actions.narrow(0, self.first, self.steps)?.flatten(0, 1)
     }
 
-    /// The mean over steps that count.
+    /// The mean over rows that count; 0 if none does.
     pub fn mean(&self, values: &Tensor) -> Result<Tensor> {
-        (values * &self.mask)?.sum_all()? / self.mask.sum_all()?
+        (values * &self.mask)?.sum_all()? / self.mask.sum_all()?.maximum(1.0)?
     }
 }
 

@@ -6,7 +6,8 @@ use policy::agents::net::{Input, Net};
 use crate::learners::{
     draws::{Draws, Use},
     replay::{Cut, Episode, Layout, Moment, Replay, Taken},
-    sac::{Learner, Settings},
+    sac::Learner,
+    soft::Settings,
     squashed,
 };
 

@@ -9,7 +9,8 @@ use crate::learners::{
     adam,
     draws::{Draws, Use},
     replay::{Cut, Episode, Layout, Moment, Replay, Taken},
-    sac_discrete::{Learner, Settings},
+    sac_discrete::Learner,
+    soft::Settings,
 };
 
 /// Steps from the entrance to the junction.
@@ -75,12 +76,11 @@ fn play(acting: &Net, count: usize, remember: bool, mut draws: Option<&mut Draws
 /// The share of right turns, of an agent that learned with or without memory.
 fn success(remember: bool, updates: usize, seed: u64) -> Result<f64> {
     let settings = Settings {
-        target_entropy: 0.1,
         entropy_coef: 0.05,
         target_rate: 0.05,
         actor: adam::Settings { rate: 5e-3, ..adam::Settings::default() },
         critic: adam::Settings { rate: 5e-3, ..adam::Settings::default() },
-        ..Settings::default()
+        ..Settings::discrete(2, 0.1)
     };
     let length = if remember { STEPS } else { 1 };
     let mut learner = Learner::new(LAYOUT, 2, settings, seed)?;

@@ -8,7 +8,7 @@ use super::{
     Finding,
     control::{Plan, World, evaluate, learn, mean},
 };
-use crate::learners::{draws::Draws, replay::Cut, sac};
+use crate::learners::{draws::Draws, replay::Cut, soft};
 
 /// The world. Angle 0 is up. Source: Gymnasium, Pendulum-v1.
 #[derive(Clone, Debug)]
@@ -78,13 +78,13 @@ pub fn plan() -> Plan {
         cut: Cut { length: 1, stride: 1 },
         hidden: 64,
         reward_scale: 0.1,
-        sac: sac::Settings { discount: 0.98, target_rate: 0.01, ..sac::Settings::default() },
+        sac: soft::Settings { discount: 0.98, target_rate: 0.01, ..soft::Settings::default() },
     }
 }
 
 /// How the masked one is learned: by sequences, of which the first steps warm the memory up.
 pub fn masked_plan() -> Plan {
-    let sac = sac::Settings { burn_in: 4, ..plan().sac };
+    let sac = soft::Settings { burn_in: 4, ..plan().sac };
     Plan { steps: 20_000, steps_per_update: 2, batch: 32, cut: Cut { length: 16, stride: 6 }, sac, ..plan() }
 }
 
