@@ -4,6 +4,7 @@
 //! serves at once. The maths is in `docs/design/rules.md`.
 
 mod server;
+mod standing;
 mod window;
 
 use ipc::region::ServerStatistics;
@@ -33,23 +34,34 @@ pub struct Settings {
     pub change: f64,
     /// An estimate stays within this factor of the configured weight, relative to the pool.
     pub range: f64,
+    /// How much less than the rates the weights differ, while servers have few flows: ln w = (1 − `levelling`) ln rate.
+    pub levelling: f64,
+    /// How many open flows for each server halve the levelling.
+    pub many: f64,
     /// Seconds between two observations from which on nothing is concluded from both.
     pub gap: f64,
 }
 
+impl Settings {
+    /// What is used where nobody says otherwise.
+    pub const DEFAULT: Self = Self {
+        memory: 8.0,
+        fast_memory: 0.5,
+        enough: 100.0,
+        stretch: 4.0,
+        structure_memory: 60.0,
+        prior: 10.0,
+        change: 4.0,
+        range: 6.0,
+        levelling: 0.25,
+        many: 16.0,
+        gap: 5.0,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            memory: 4.0,
-            fast_memory: 0.5,
-            enough: 100.0,
-            stretch: 4.0,
-            structure_memory: 60.0,
-            prior: 20.0,
-            change: 4.0,
-            range: 16.0,
-            gap: 5.0,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -89,6 +101,9 @@ impl RateEstimate {
             } else {
                 0.0
             });
+        }
+        if total.scale().is_some() {
+            self.level(total.open(), base);
         }
         to_mean_one(base);
     }
@@ -141,6 +156,15 @@ impl RateEstimate {
             }
         }
         total
+    }
+
+    /// Brings rates closer to each other, the less the fewer flows are `open` on a server.
+    ///
+    /// Counts are whole numbers, so with few flows a weight matters only where it changes who is next. A fast server that
+    /// is rated a little too fast keeps slow ones idle while flows wait on it; one rated too slow by as much costs little.
+    fn level(&self, open: f64, base: &mut [f64]) {
+        let exponent = 1.0 - self.settings.levelling / (1.0 + open / self.settings.many);
+        base.iter_mut().filter(|rate| **rate > 0.0).for_each(|rate| *rate = rate.powf(exponent));
     }
 
     fn rate(&self, track: &Track, configured: f64, total: &Evidence) -> f64 {

@@ -4,12 +4,13 @@ use ipc::region::ServerStatistics;
 
 use super::{
     Settings, completed,
+    standing::Standing,
     window::{FINITE, Frame, LEVELS, Window, sum},
 };
 use crate::state::{self, StateError};
 
 /// What is believed of the levels before anything is seen: that a server has one worker, or a few, or is never full.
-const BELIEF: [f64; LEVELS.len()] = [0.25, 0.15, 0.12, 0.06, 0.03, 0.02, 0.37];
+const BELIEF: [f64; LEVELS.len()] = [0.18, 0.15, 0.12, 0.06, 0.03, 0.02, 0.44];
 /// Completions come in bursts that a Poisson count does not have, so evidence about the build counts half.
 const TEMPER: f64 = 0.5;
 /// A server that is never full is taken for slow when its flows take this many times as long as others'.
@@ -25,6 +26,7 @@ const LEAST_COMPLETED: f64 = 1e-6;
 pub struct Track {
     finished: u64,
     open: u64,
+    standing: Standing,
     slow: Window,
     fast: Window,
     build: Build,
@@ -38,6 +40,7 @@ impl Track {
         Self {
             finished: server.finished_fin.saturating_add(server.finished_rst),
             open: server.open,
+            standing: Standing::new(server.open as f64),
             slow: Window::default(),
             fast: Window::default(),
             build: Build::default(),
@@ -47,10 +50,12 @@ impl Track {
 
     /// What the server did since the observation before.
     pub fn frame(&mut self, server: &ServerStatistics, seconds: f64) -> Frame {
+        self.standing.go_on(seconds, server.open as f64);
+        let moving = |open: u64| (open as f64 - self.standing.flows()).max(0.0);
         let frame = Frame {
             seconds,
             completed: completed(server, self.finished),
-            open: [self.open as f64, server.open as f64],
+            open: [moving(self.open), moving(server.open)],
         };
         self.finished = server.finished_fin.saturating_add(server.finished_rst);
         self.open = server.open;
@@ -115,6 +120,7 @@ impl Track {
     pub fn save(&self, state: &mut state::Writer) {
         state.u64(self.finished);
         state.u64(self.open);
+        self.standing.save(state);
         self.slow.save(state);
         self.fast.save(state);
         self.build.save(state);
@@ -123,10 +129,11 @@ impl Track {
     /// Takes over what [`Track::save`] has written.
     pub fn restore(state: &mut state::Reader<'_>) -> Result<Self, StateError> {
         let (finished, open) = (state.u64()?, state.u64()?);
+        let standing = Standing::restore(state)?;
         let (slow, fast) = (Window::restore(state)?, Window::restore(state)?);
         let build = Build::restore(state)?;
         let belief = build.belief();
-        Ok(Self { finished, open, slow, fast, build, belief })
+        Ok(Self { finished, open, standing, slow, fast, build, belief })
     }
 }
 
@@ -208,6 +215,7 @@ pub struct Evidence {
     promised: f64,
     completed: f64,
     flow_seconds: f64,
+    seconds: f64,
 }
 
 impl Evidence {
@@ -219,6 +227,12 @@ impl Evidence {
         }
         self.completed += track.slow.completed;
         self.flow_seconds += track.slow.service[FINITE];
+        self.seconds += track.slow.seconds;
+    }
+
+    /// Open flows of a server, on the mean.
+    pub fn open(&self) -> f64 {
+        if self.seconds > 0.0 { self.flow_seconds / self.seconds } else { 0.0 }
     }
 
     /// Completions a second for each unit of configured weight; `None` while none are seen.
