@@ -28,6 +28,12 @@ pub enum Command {
         weir-train compare --scenarios configs/scenarios/moderate.toml --loads 0.5,0.7,0.9 --policies sed2,hlb,rate\n  \
         weir-train compare --scenarios a.toml,b.toml --policies sed,rate/sed --out docs/results/rules")]
     Compare(Compare),
+    /// Trains an agent
+    #[command(after_help = "Examples:\n  \
+        weir-train train --config configs/train/sac-gru.toml\n  \
+        weir-train train --config configs/train/qmix.toml --seed 7 --out runs/seven\n  \
+        weir-train train --config configs/train/sac-gru.toml --quick")]
+    Train(Train),
     /// Runs the learners on tasks with known answers, and prints what is reached beside what is known
     #[command(after_help = "Examples:\n  \
         weir-train sanity two-step\n  \
@@ -74,7 +80,8 @@ pub struct Sim {
     #[arg(long, value_name = "FILE")]
     pub scenario: PathBuf,
     /// A rule of the data plane (ecmp, wcmp, maglev, rr, lsq, lsq2, sed, sed2), a policy (static, active-wcmp,
-    /// aquarius, hlb, hlb-ada, rate), or what nobody can know (oracle, least-work, gsed, gsq)
+    /// aquarius, hlb, hlb-ada, rate), an agent (the file of its model, which ends in .safetensors), or what nobody can know
+    /// (oracle, least-work, gsed, gsq, teacher, seer)
     #[arg(long, value_name = "NAME")]
     pub policy: String,
     /// How new flows are chosen servers for by the policy's weights
@@ -89,4 +96,24 @@ pub struct Sim {
     /// Prints JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// `weir-train train`.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// What is to be learned, and how, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The folder of the run; default: runs/NAME-SEED
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Another seed than the configuration's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Goes on from the last checkpoint in the folder, to the same result as without the interruption
+    #[arg(long)]
+    pub resume: bool,
+    /// A run of seconds, which learns next to nothing and shows that everything works
+    #[arg(long)]
+    pub quick: bool,
 }

@@ -8,3 +8,4 @@ pub mod sanity;
 pub mod scenario;
 pub mod sim;
 pub mod traces;
+pub mod training;

@@ -3,6 +3,7 @@
 //! ```text
 //! cli -> sim     { scenario, contender -> runs -> outcome }
 //!     -> compare { scenarios × contenders -> runs -> tables, CSV }
+//!     -> train   { worlds, learner -> models }
 //!     -> sanity  { learners on tasks with known answers }
 //!     -> trace   { traces }
 //! ```
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Sim(args) => command::sim::run(&args),
         Command::Compare(args) => command::compare::run(&args),
+        Command::Train(args) => command::train::run(&args),
         Command::Sanity(args) => command::sanity::run(&args),
         Command::Trace(args) => args.run(&mut io::stdout().lock()).map_err(Into::into),
     };

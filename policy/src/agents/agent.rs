@@ -1,6 +1,6 @@
 //! An agent as a policy: features in, a bounded correction on the base estimate out.
 
-use super::{Engine, Model, ModelError, Network, action::correction, fused::math};
+use super::{Engine, Manifest, Model, ModelError, Network, action::correction, fused::math};
 use crate::{
     Observation, PerServer, Policy,
     base::RateEstimate,
@@ -65,6 +65,29 @@ impl Agent {
         &self.model
     }
 
+    /// Proposes as [`Policy::propose`] does, by other corrections: `choose` gets the model's manifest, an active server's place in
+    /// the observation and what the network says of it, and returns its δ. So training tries what it would not do by itself.
+    ///
+    /// A correction, or something remembered, that is not finite costs the proposal and the memory.
+    pub fn propose_by(
+        &mut self,
+        observation: &Observation<'_>,
+        proposal: &mut Vec<f64>,
+        choose: impl FnMut(&Manifest, usize, &[f32]) -> f32,
+    ) {
+        self.align(observation);
+        self.base.estimate(observation, proposal);
+        self.extractor.extract(observation, proposal, &self.previous, &mut self.features);
+        if !self.correct(choose) {
+            self.forget();
+            proposal.clear();
+            return;
+        }
+        for (weight, &delta) in proposal.iter_mut().zip(&self.previous) {
+            *weight *= f64::from(math::exp(delta));
+        }
+    }
+
     /// Goes by a new observation; memory of other servers is none.
     fn align(&mut self, observation: &Observation<'_>) {
         if self.servers.align(observation, |_| ()) {
@@ -78,8 +101,8 @@ impl Agent {
         self.previous.clear();
     }
 
-    /// Runs the network; false if it has no answer for every active server.
-    fn correct(&mut self) -> bool {
+    /// Runs the network and has `choose` make corrections of what it says; false if there is not one for every server.
+    fn correct(&mut self, mut choose: impl FnMut(&Manifest, usize, &[f32]) -> f32) -> bool {
         let manifest = self.model.manifest();
         let (shape, rows) = (manifest.shape(), self.features.active.len());
         self.hidden.resize(rows * shape.hidden, 0.0);
@@ -88,12 +111,9 @@ impl Agent {
             return false;
         }
         let heads = self.head.chunks_exact(shape.outputs);
-        for ((delta, head), &active) in self.previous.iter_mut().zip(heads).zip(&self.features.active) {
-            *delta = if active {
-                correction(manifest.kind, head, &manifest.levels, manifest.delta_max)
-            } else {
-                0.0
-            };
+        let rows = self.previous.iter_mut().zip(heads).zip(&self.features.active);
+        for (at, ((delta, head), &active)) in rows.enumerate() {
+            *delta = if active { choose(manifest, at, head) } else { 0.0 };
         }
         self.previous.iter().chain(&self.hidden).all(|value| value.is_finite())
     }
@@ -107,17 +127,9 @@ impl Policy for Agent {
     /// A network whose numbers are not finite proposes nothing, for which the guard falls back, and starts from nothing at
     /// the next observation.
     fn propose(&mut self, observation: &Observation<'_>, proposal: &mut Vec<f64>) {
-        self.align(observation);
-        self.base.estimate(observation, proposal);
-        self.extractor.extract(observation, proposal, &self.previous, &mut self.features);
-        if !self.correct() {
-            self.forget();
-            proposal.clear();
-            return;
-        }
-        for (weight, &delta) in proposal.iter_mut().zip(&self.previous) {
-            *weight *= f64::from(math::exp(delta));
-        }
+        self.propose_by(observation, proposal, |manifest, _, head| {
+            correction(manifest.kind, head, &manifest.levels, manifest.delta_max)
+        });
     }
 
     fn reset(&mut self) {

@@ -55,6 +55,14 @@ impl Model {
         Self::from_bytes(&bytes, expected)
     }
 
+    /// Reads a file of either policy, as what it says it is. Of a profile of features that there is not, the error says so.
+    pub fn of_any_policy(path: &Path) -> Result<Self, ModelError> {
+        let bytes = fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        let manifest = Manifest::of(&bytes)?;
+        let schema = Schema::parse(&manifest.schema.name).unwrap_or(Schema::Native);
+        Self::from_bytes(&bytes, &Expected { policy: manifest.kind.policy(), schema })
+    }
+
     /// Reads what a file holds.
     pub fn from_bytes(bytes: &[u8], expected: &Expected<'_>) -> Result<Self, ModelError> {
         let manifest = Manifest::of(bytes)?;

@@ -137,6 +137,31 @@ proptest! {
 }
 
 #[test]
+fn corrections_that_are_tried_out_count_like_the_networks_own() {
+    let mut world = World::new(3, 5);
+    let mut tried = untrained(Kind::SacGru);
+    let mut base = RateEstimate::default();
+    let (mut proposal, mut rates) = (Vec::new(), Vec::new());
+    for round in 0..10 {
+        world.go_on();
+        let observation = world.observation();
+        tried.propose_by(&observation, &mut proposal, |manifest, at, head| {
+            assert_eq!(head, [0.0; 2], "this network says nothing");
+            manifest.delta_max * [0.5, -0.25, 0.0][at]
+        });
+        let correction = Manifest::DELTA_MAX;
+        assert_eq!(tried.corrections(), [0.5, -0.25, 0.0].map(|share| share * correction));
+        base.estimate(&observation, &mut rates);
+        for ((weight, rate), share) in proposal.iter().zip(&rates).zip([0.5, -0.25, 0.0]) {
+            let expected = rate * (f64::from(correction) * share).exp();
+            assert!((weight - expected).abs() < 1e-6 * expected, "round {round}: {weight} {expected}");
+        }
+    }
+    tried.propose_by(&world.observation(), &mut proposal, |_, _, _| f32::NAN);
+    assert!(proposal.is_empty(), "what is no number costs the proposal");
+}
+
+#[test]
 fn memory_starts_over_when_the_servers_change() {
     let (mut world, mut agent) = (World::new(4, 1), agent(Kind::SacGru, 1));
     for _ in 0..20 {

@@ -19,9 +19,9 @@ use crate::cli::Sim;
 pub fn run(args: &Sim) -> Result<(), Failure> {
     let scenario = Scenario::read(&args.scenario)
         .map_err(|error| Failure::Scenario { file: args.scenario.display().to_string(), error })?;
-    let contender = match args.policy.split_once('/') {
-        Some((name, select)) => Contender::new(name, Some(args.select.as_deref().unwrap_or(select)))?,
-        None => Contender::new(&args.policy, args.select.as_deref())?,
+    let contender = match &args.select {
+        Some(select) => Contender::new(&args.policy, Some(select))?,
+        None => args.policy.parse()?,
     };
     let jobs: Vec<_> = (1..=args.seeds).map(|seed| (&scenario, &contender, seed)).collect();
     let bar = progress(jobs.len() as u64);

@@ -1,15 +1,16 @@
 //! Who is compared: a way to choose servers, and who sets the weights that it goes by.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::Path, str::FromStr, sync::Arc};
 
 use dataplane::tables::select::Select;
 use policy::{
-    Policy,
+    agents::{Agent, Engine, Model, ModelError},
     guard::Bounds,
     rules,
     steering::{Proposer, Steering},
 };
 
+use super::run::Pilot;
 use crate::sim::{Choice, Oracle};
 
 /// The selection rules by their names in the configuration.
@@ -35,16 +36,32 @@ const ORACLES: [(&str, Oracle); 4] = [
     ("gsq", Oracle::GlobalQueue),
 ];
 
-/// One of those that are compared, written as a name, or as a policy's name and a selection rule: `rate/sed`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Those who set weights by what no balancer can know.
+const KNOWING: [(&str, Policies); 2] = [("teacher", Policies::Teacher), ("seer", Policies::Seer)];
+
+/// A trained model's file ends so.
+const MODEL: &str = ".safetensors";
+
+/// One of those that are compared, written as a name, or as a policy's name and a selection rule: `rate/sed`. The name of an
+/// agent is its model's file: `FILE.safetensors/sed`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Contender {
     name: String,
     choice: Choice,
-    policy: Option<String>,
+    policy: Option<Policies>,
+}
+
+/// Who sets the weights.
+#[derive(Clone, Debug, PartialEq)]
+enum Policies {
+    Rule(String),
+    Agent(Arc<Model>),
+    Teacher,
+    Seer,
 }
 
 /// No such contender.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ContenderError {
     /// Nobody is called that.
     #[error("nobody is called `{0}`: there are {names}", names = names())]
@@ -55,6 +72,14 @@ pub enum ContenderError {
     /// It chooses in a way of its own.
     #[error("`{0}` sets no weights, so no selection rule can go by them")]
     NoPolicy(String),
+    /// The file is there, and no agent can be made of it.
+    #[error("{file}: {source}")]
+    Model {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: Box<ModelError>,
+    },
 }
 
 fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
@@ -63,28 +88,45 @@ fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 fn names() -> String {
     let fixed = PUBLISHED.iter().chain(&SELECTS).map(|&(name, _)| name);
-    list(fixed.chain(rules::NAMES).chain(ORACLES.iter().map(|&(name, _)| name)))
+    list(
+        fixed
+            .chain(rules::NAMES)
+            .chain(KNOWING.map(|(name, _)| name))
+            .chain(ORACLES.iter().map(|&(name, _)| name)),
+    )
 }
 
 fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|&(_, what)| what)
 }
 
+/// The selection rule of this name in a configuration.
+pub fn select(name: &str) -> Option<Select> {
+    find(&SELECTS, name)
+}
+
 impl Contender {
     /// Who is called this, with another selection rule if one is named.
-    pub fn new(name: &str, select: Option<&str>) -> Result<Self, ContenderError> {
-        let asked = match select {
-            Some(select) => {
-                Some(find(&SELECTS, select).ok_or_else(|| ContenderError::Select(select.into()))?)
-            }
+    pub fn new(name: &str, asked: Option<&str>) -> Result<Self, ContenderError> {
+        let full = asked.map_or_else(|| name.to_owned(), |select| format!("{name}/{select}"));
+        let asked = match asked {
+            Some(asked) => Some(select(asked).ok_or_else(|| ContenderError::Select(asked.into()))?),
             None => None,
         };
+        if name.ends_with(MODEL) {
+            let wrong = |source| ContenderError::Model { file: name.into(), source: Box::new(source) };
+            let model = Model::of_any_policy(Path::new(name)).map_err(wrong)?;
+            return Ok(Self::of(full, Arc::new(model), asked.unwrap_or_default()));
+        }
+        if let Some((_, policy)) = KNOWING.into_iter().find(|(known, _)| *known == name) {
+            let choice = Choice::Rule(asked.unwrap_or(Select::Sed));
+            return Ok(Self { name: full, choice, policy: Some(policy) });
+        }
         if rules::NAMES.contains(&name) {
             // What AWCMP was published with; the others go with the default of the configuration.
             let own = if name == "active-wcmp" { Select::Alias } else { Select::default() };
-            let full = select.map_or_else(|| name.to_owned(), |select| format!("{name}/{select}"));
             let choice = Choice::Rule(asked.unwrap_or(own));
-            return Ok(Self { name: full, choice, policy: Some(name.into()) });
+            return Ok(Self { name: full, choice, policy: Some(Policies::Rule(name.into())) });
         }
         let rule = find(&PUBLISHED, name).or_else(|| find(&SELECTS, name)).map(Choice::Rule);
         let oracle = find(&ORACLES, name).map(Choice::Oracle);
@@ -93,6 +135,16 @@ impl Contender {
             Some(_) => Err(ContenderError::NoPolicy(name.into())),
             None => Ok(Self { name: name.into(), choice, policy: None }),
         }
+    }
+
+    /// A rule that sets weights, which a selection rule goes by.
+    pub fn rule(name: &str, select: Select) -> Self {
+        Self { name: name.into(), choice: Choice::Rule(select), policy: Some(Policies::Rule(name.into())) }
+    }
+
+    /// The agent of a model, by this name, whose weights a selection rule goes by.
+    pub const fn of(name: String, model: Arc<Model>, select: Select) -> Self {
+        Self { name, choice: Choice::Rule(select), policy: Some(Policies::Agent(model)) }
     }
 
     /// Its name, with the selection rule if that was asked for.
@@ -105,11 +157,18 @@ impl Contender {
         self.choice
     }
 
-    /// Who sets the weights of a balancer, under the shipping guard; `None`: nobody does.
-    pub fn steering(&self) -> Option<Steering> {
-        let policy: Box<dyn Policy> = rules::by_name(self.policy.as_ref()?)?;
-        let proposer = Proposer::Policy(policy);
-        Some(Steering::new(proposer, Box::new(rules::Static), Bounds::default()))
+    /// Who sets the weights of a balancer; `None`: nobody does.
+    pub fn pilot(&self) -> Option<Pilot> {
+        let proposer = match self.policy.as_ref()? {
+            Policies::Rule(name) => Proposer::Policy(rules::by_name(name)?),
+            Policies::Agent(model) => match Agent::new(Model::clone(model), Engine::Fused) {
+                Ok(agent) => Proposer::Policy(Box::new(agent)),
+                Err(_) => Proposer::Missing,
+            },
+            Policies::Teacher => return Some(Pilot::Teacher),
+            Policies::Seer => return Some(Pilot::Seer),
+        };
+        Some(Pilot::Policy(Box::new(Steering::new(proposer, Box::new(rules::Static), Bounds::default()))))
     }
 }
 
@@ -117,9 +176,10 @@ impl FromStr for Contender {
     type Err = ContenderError;
 
     fn from_str(text: &str) -> Result<Self, ContenderError> {
-        match text.split_once('/') {
-            Some((name, select)) => Self::new(name, Some(select)),
-            None => Self::new(text, None),
+        // A file's path may hold slashes, and what follows the last one need not be a selection rule.
+        match text.rsplit_once('/') {
+            Some((name, select)) if !select.ends_with(MODEL) => Self::new(name, Some(select)),
+            _ => Self::new(text, None),
         }
     }
 }
@@ -136,24 +196,27 @@ mod tests {
 
     #[test]
     fn contenders_are_called_by_their_names() {
-        let choice = |text: &str| text.parse::<Contender>().map(|contender| contender.choice());
+        let choice = |text: &str| {
+            text.parse::<Contender>().map(|contender| contender.choice()).map_err(|error| error.to_string())
+        };
+        let error = |error: ContenderError| Err(error.to_string());
         assert_eq!(choice("ecmp"), Ok(Choice::Rule(Select::Hash)));
         assert_eq!(choice("sed"), Ok(Choice::Rule(Select::Sed)));
         assert_eq!(choice("rate"), Ok(Choice::Rule(Select::Sed2)));
         assert_eq!(choice("rate/sed"), Ok(Choice::Rule(Select::Sed)));
         assert_eq!(choice("active-wcmp"), Ok(Choice::Rule(Select::Alias)));
         assert_eq!(choice("oracle"), Ok(Choice::Oracle(Oracle::LeastDelay)));
-        assert_eq!(choice("nobody"), Err(ContenderError::Name("nobody".into())));
-        assert_eq!(choice("rate/fast"), Err(ContenderError::Select("fast".into())));
-        assert_eq!(choice("oracle/sed"), Err(ContenderError::NoPolicy("oracle".into())));
+        assert_eq!(choice("nobody"), error(ContenderError::Name("nobody".into())));
+        assert_eq!(choice("rate/fast"), error(ContenderError::Select("fast".into())));
+        assert_eq!(choice("oracle/sed"), error(ContenderError::NoPolicy("oracle".into())));
         assert!(ContenderError::Name("x".into()).to_string().contains("rate"));
     }
 
     #[test]
     fn whoever_sets_weights_can_be_made() {
         for name in rules::NAMES {
-            assert!(Contender::new(name, None).unwrap().steering().is_some(), "{name}");
+            assert!(Contender::new(name, None).unwrap().pilot().is_some(), "{name}");
         }
-        assert!(Contender::new("sed2", None).unwrap().steering().is_none());
+        assert!(Contender::new("sed2", None).unwrap().pilot().is_none());
     }
 }

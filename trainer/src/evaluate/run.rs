@@ -6,16 +6,64 @@ use policy::{
 };
 
 use super::{contender::Contender, outcome::Outcome};
-use crate::{scenario::Scenario, sim::Simulation};
+use crate::{
+    scenario::Scenario,
+    sim::{Simulation, teacher},
+};
 
-/// The balancers of a run, each with its policy if there are to be any.
+/// Who sets the weights of a balancer.
+pub trait Helm {
+    /// Looks at the world as far as it may, and says a weight for each server. `balancer` is whose weights they are.
+    fn steer(&mut self, simulation: &mut Simulation, balancer: usize, weights: &mut Vec<f64>);
+}
+
+impl Helm for Steering {
+    /// Sees the statistics that the balancer would publish.
+    fn steer(&mut self, simulation: &mut Simulation, balancer: usize, weights: &mut Vec<f64>) {
+        for observation in Observation::of(simulation.observe(balancer)) {
+            let decision = self.step(&observation, Circumstances::default());
+            weights.clear();
+            weights.extend(decision.weights.iter().map(|guarded| guarded.weight));
+        }
+    }
+}
+
+/// Who steers those that are compared.
+#[derive(Debug)]
+pub enum Pilot {
+    /// A policy, under the guard that ships.
+    Policy(Box<Steering>),
+    /// What agents are taught: [`teacher::taught`].
+    Teacher,
+    /// One who sees all balancers' flows as well: [`teacher::seen`].
+    Seer,
+}
+
+impl Helm for Pilot {
+    fn steer(&mut self, simulation: &mut Simulation, balancer: usize, weights: &mut Vec<f64>) {
+        match self {
+            Self::Policy(steering) => steering.steer(simulation, balancer, weights),
+            Self::Teacher => {
+                weights.clear();
+                weights.extend(simulation.servers().iter().map(|server| teacher::taught(server).exp()));
+            }
+            Self::Seer => {
+                let seen = teacher::seen(&simulation.balancers()[balancer], simulation.servers());
+                weights.clear();
+                weights.extend(seen.into_iter().map(f64::exp));
+            }
+        }
+    }
+}
+
+/// The balancers of a run, each with who sets its weights if anybody does.
 ///
 /// They act once a period, one after the other and evenly spread over it, as balancers do that know nothing of each
 /// other.
 #[derive(Debug)]
-pub struct Drive {
+pub struct Drive<H = Pilot> {
     simulation: Simulation,
-    steerings: Vec<Steering>,
+    helms: Vec<H>,
     period: u64,
     turn: u64,
     weights: Vec<f64>,
@@ -25,18 +73,25 @@ impl Drive {
     /// The beginning of a run.
     pub fn new(scenario: &Scenario, contender: &Contender, seed: u64) -> Self {
         let simulation = Simulation::new(scenario.setup(), scenario.arrivals(seed), contender.choice(), seed);
-        let steerings = simulation.balancers().iter().filter_map(|_| contender.steering()).collect();
-        Self { simulation, steerings, period: scenario.period(), turn: 0, weights: Vec::new() }
+        let pilots = simulation.balancers().iter().filter_map(|_| contender.pilot()).collect();
+        Self::of(simulation, pilots, scenario.period())
+    }
+}
+
+impl<H: Helm> Drive<H> {
+    /// A world at its beginning. There is a helm for each balancer, or none at all.
+    pub const fn of(simulation: Simulation, helms: Vec<H>, period: u64) -> Self {
+        Self { simulation, helms, period, turn: 0, weights: Vec::new() }
     }
 
-    /// Goes on until then, and to the end of a balancer's turn if policies act. Returns whether the run goes on.
+    /// Goes on until then, and to the end of a balancer's turn if weights are set. Returns whether the run goes on.
     pub fn advance(&mut self, until: u64) -> bool {
-        if self.steerings.is_empty() {
+        if self.helms.is_empty() {
             return self.simulation.advance(until);
         }
         while self.simulation.now() < until {
             self.turn += 1;
-            let balancers = self.steerings.len() as u64;
+            let balancers = self.helms.len() as u64;
             let t = u128::from(self.period) * u128::from(self.turn) / u128::from(balancers);
             if !self.simulation.advance(t as u64) {
                 return false;
@@ -46,20 +101,25 @@ impl Drive {
         true
     }
 
-    /// A balancer's policy looks at its statistics and sets its weights.
+    /// A balancer's weights are set.
     fn act(&mut self, balancer: usize) {
-        let steering = &mut self.steerings[balancer];
-        for observation in Observation::of(self.simulation.observe(balancer)) {
-            let decision = steering.step(&observation, Circumstances::default());
-            self.weights.clear();
-            self.weights.extend(decision.weights.iter().map(|guarded| guarded.weight));
-        }
+        self.helms[balancer].steer(&mut self.simulation, balancer, &mut self.weights);
         self.simulation.set_weights(balancer, &self.weights);
     }
 
     /// The world as it is.
     pub const fn simulation(&self) -> &Simulation {
         &self.simulation
+    }
+
+    /// Who sets the weights, by balancer.
+    pub fn helms(&self) -> &[H] {
+        &self.helms
+    }
+
+    /// The same, when the run is over.
+    pub fn into_helms(self) -> Vec<H> {
+        self.helms
     }
 }
 
@@ -118,6 +178,12 @@ mod tests {
     fn policy_that_sees_rates_beats_wrong_weights() {
         let (wrong, learned, truth) = (mean("sed"), mean("rate/sed"), mean("oracle"));
         assert!(truth < learned && learned < wrong, "{truth} {learned} {wrong}");
+    }
+
+    #[test]
+    fn weights_of_those_who_know_are_better_than_wrong_ones_and_than_blind_ones() {
+        let (wrong, taught, seen) = (mean("sed"), mean("teacher"), mean("seer"));
+        assert!(seen < taught && taught < wrong, "{seen} {taught} {wrong}");
     }
 
     #[test]

@@ -124,6 +124,18 @@ impl Learner {
         &self.params
     }
 
+    /// Makes all values smaller by this factor, those of the target as well: their order stays.
+    pub fn shrink_values(&mut self, share: f64) -> candle_core::Result<()> {
+        let mut heads = self.params.iter().filter(|(name, _)| name.starts_with("head."));
+        heads.try_for_each(|(_, var)| var.set(&(var.as_tensor() * share)?))?;
+        self.target_params.approach(&self.params, 1.0)
+    }
+
+    /// From now on the learning rate is this share of the settings'.
+    pub const fn scale_rates(&mut self, share: f64) {
+        self.adam.set_rate(self.settings.adam.rate * share);
+    }
+
     /// Another learning rate from now on.
     pub const fn set_rate(&mut self, rate: f64) {
         self.adam.set_rate(rate);

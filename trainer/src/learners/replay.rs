@@ -122,6 +122,11 @@ impl Replay {
         Self { layout, cut, capacity, steps: 0, episodes: VecDeque::new() }
     }
 
+    /// How large what is kept is.
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// Steps that are kept.
     pub const fn steps(&self) -> usize {
         self.steps

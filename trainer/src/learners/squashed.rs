@@ -35,6 +35,16 @@ pub fn draw(head: &Tensor, noise: &Tensor) -> Result<Drawn> {
     Ok(Drawn { actions: raw.tanh()?, log_density: (normal + (squashing * 2.0)?)? })
 }
 
+/// One action, drawn with the same law from what an actor says of a server.
+///
+/// # Panics
+///
+/// If that is not a mean and the number for the deviation.
+pub fn draw_one(head: &[f32], noise: f32) -> f32 {
+    let log_std = (f64::from(head[1]).tanh() + 1.0).mul_add(HALF_RANGE, LEAST);
+    log_std.exp().mul_add(f64::from(noise), f64::from(head[0])).tanh() as f32
+}
+
 /// The action without chance, `[.., S]`: the tangent of the mean.
 pub fn median(head: &Tensor) -> Result<Tensor> {
     head.narrow(D::Minus1, 0, 1)?.squeeze(D::Minus1)?.tanh()
@@ -72,6 +82,16 @@ mod tests {
             let density: Vec<f64> = drawn.log_density.flatten_all().unwrap().to_vec1().unwrap();
             let integral = density.iter().map(|log| log.exp() * width).sum::<f64>();
             assert!((integral - 1.0).abs() < 2e-3, "{mean} {said}: {integral}");
+        }
+    }
+
+    #[test]
+    fn one_action_is_drawn_like_many() {
+        for (mean, said, noise) in [(0.3_f32, 0.1_f32, 0.7_f32), (-2.0, -0.8, -1.1), (0.0, 0.9, 2.0)] {
+            let heads = tensor(&[f64::from(mean), f64::from(said)], &[1, 2]);
+            let drawn = draw(&heads, &tensor(&[f64::from(noise)], &[1])).unwrap();
+            let many = drawn.actions.to_vec1::<f64>().unwrap()[0];
+            assert!((f64::from(draw_one(&[mean, said], noise)) - many).abs() < 1e-6);
         }
     }
 

@@ -24,6 +24,7 @@ pub mod server;
 pub mod setup;
 mod simulation;
 pub mod station;
+pub mod teacher;
 pub mod watch;
 
 pub use self::{

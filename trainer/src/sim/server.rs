@@ -126,6 +126,11 @@ impl Server {
         self.law
     }
 
+    /// Flows held, summed over time until now, in nanoseconds: by Little's law the time of all its flows together.
+    pub fn flow_time(&self, now: u64) -> u128 {
+        self.law.area + self.held as u128 * u128::from(now - self.law.at)
+    }
+
     /// How long it would take to finish everything that it holds, in nanoseconds.
     pub fn backlog_time(&self, now: u64) -> f64 {
         (self.cpu.work_left(now) + self.coming.max(0.0)) / self.capacity() + self.io.work_left(now)
@@ -231,6 +236,8 @@ mod tests {
         }
         let law = server.littles_law();
         assert_eq!((law.area, law.sojourns, law.gone), (39, 39, 3));
+        assert!(server.admit(30, 1.0));
+        assert_eq!(server.flow_time(35), 39 + 5, "what is not yet over counts as well");
     }
 
     #[test]

@@ -1,0 +1,351 @@
+//! An episode: a world, agents on its balancers, and what became of it.
+
+use policy::{
+    agents::{Agent, Engine, Model, ModelError},
+    guard::Bounds,
+    rewards::Objective,
+    rules,
+    steering::{Proposer, Steering},
+};
+
+use super::{
+    config::Pay,
+    seat::{Look, Manner, Seat},
+    worlds::{World, numbered},
+};
+use crate::{
+    evaluate::run::Drive,
+    learners::{
+        draws::{Draws, Use},
+        replay::{Episode, Layout, Moment, Taken},
+    },
+    sim::{Choice, Simulation, teacher},
+};
+
+/// Numbers that the whole is described by to a mixer.
+pub const STATE: usize = 8;
+/// No reward of a step is further from zero.
+const CLIP: f64 = 3.0;
+/// Flows more or less that do not count in a ratio.
+const A_FLOW: f64 = 0.5;
+
+/// How episodes are held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Terms {
+    /// How servers are chosen.
+    pub choice: Choice,
+    /// How often agents act, in nanoseconds.
+    pub period: u64,
+    /// Steps.
+    pub steps: usize,
+    /// What is good.
+    pub pay: Pay,
+    /// What movement costs.
+    pub movement: f64,
+}
+
+/// What a lesson leaves behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lesson {
+    /// By balancer, step by step; one more than steps.
+    pub looks: Vec<Vec<Look>>,
+    /// What a teacher wants at each step: the logarithm of each server's weight, also of those that are dead.
+    pub taught: Vec<Vec<f64>>,
+    /// The whole at each step.
+    pub states: Vec<[f32; STATE]>,
+    /// The reward of each step.
+    pub rewards: Vec<f64>,
+}
+
+/// What is known of a world at the end of a step.
+struct Report {
+    /// Flows held, on average over the step.
+    held: f64,
+    taught: Vec<f64>,
+    state: [f32; STATE],
+}
+
+impl Lesson {
+    /// Holds it. The same arguments give the same lesson.
+    pub fn hold(
+        world: &World,
+        model: &Model,
+        manner: Manner,
+        terms: &Terms,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
+        let simulation = world.begin(terms.choice);
+        let objective = match terms.pay {
+            Pay::Seen(reward) => Objective { reward, ..Objective::default() },
+            Pay::Held | Pay::LogHeld => Objective::default(),
+        };
+        let seats = (0..u64::from(world.setup.balancers)).map(|number| {
+            let agent = Agent::new(model.clone(), Engine::Fused)?;
+            let draws = Draws::new(numbered(seed, number), Use::Exploration);
+            Ok::<_, ModelError>(Seat::new(agent, manner, objective.clone(), draws))
+        });
+        let mut drive = Drive::of(simulation, seats.collect::<Result<_, _>>()?, terms.period);
+        let mut twin = needs_twin(terms.pay).then(|| twin(world, terms));
+        let mut area = [0_u128; 2];
+        let (mut reports, mut held_by_twin) = (Vec::new(), Vec::new());
+        for step in 1..=terms.steps as u64 + 1 {
+            let until = step * terms.period;
+            drive.advance(until);
+            reports.push(Report::of(drive.simulation(), world, &mut area[0], terms.period));
+            if let Some(twin) = &mut twin {
+                twin.advance(until);
+                held_by_twin.push(held(twin.simulation(), &mut area[1], terms.period));
+            }
+        }
+        let looks: Vec<Vec<Look>> = drive.helms().iter().map(|seat| seat.looks().to_vec()).collect();
+        let rewards = (0..terms.steps)
+            .map(|step| {
+                let moved = mean(looks.iter().map(|looks| looks[step].moved));
+                // What is done within a step shows in the one after.
+                let after = step + 1;
+                let pay = match terms.pay {
+                    Pay::Held => (held_by_twin[after] - reports[after].held) / world.offered().max(1.0),
+                    Pay::LogHeld => ((held_by_twin[after] + A_FLOW) / (reports[after].held + A_FLOW)).ln(),
+                    Pay::Seen(_) => mean(looks.iter().map(|looks| looks[after].seen)),
+                };
+                (pay - terms.movement * moved).clamp(-CLIP, CLIP)
+            })
+            .collect();
+        Ok(Self {
+            looks,
+            rewards,
+            states: reports.iter().map(|report| report.state).collect(),
+            taught: reports.into_iter().map(|report| report.taught).collect(),
+        })
+    }
+
+    /// The mean reward of a step.
+    pub fn mean_reward(&self) -> f64 {
+        mean(self.rewards.iter().copied())
+    }
+
+    /// As a learner gets it: rows of servers and agents that there are not are those of servers that are not active, and agents
+    /// beyond the layout's are left out.
+    pub fn episode(&self, layout: Layout) -> Episode {
+        self.write(layout, |look, _| look.action.clone())
+    }
+
+    /// The same with what the teacher would have done instead of what was done: `action` makes an action of the correction that
+    /// gives a server the weight that the [`teacher`] wants.
+    pub fn taught(&self, layout: Layout, action: impl Fn(f64) -> f32) -> Episode {
+        self.write(layout, |look, step| {
+            let active = &look.features.active;
+            let wanted: Vec<f64> =
+                self.taught[step].iter().zip(&look.base).map(|(taught, base)| taught - base).collect();
+            let counted = wanted.iter().zip(active).filter(|(_, active)| **active).map(|(wanted, _)| *wanted);
+            let middle = mean(counted);
+            let teach = |(wanted, active): (f64, &bool)| if *active { action(wanted - middle) } else { 0.0 };
+            wanted.into_iter().zip(active).map(teach).collect()
+        })
+    }
+
+    fn write(&self, layout: Layout, action: impl Fn(&Look, usize) -> Vec<f32>) -> Episode {
+        let agents: Vec<_> = (0..layout.agents).map(|agent| self.looks.get(agent)).collect();
+        let moments = (0..=self.rewards.len()).map(|step| {
+            let mut moment = Moment { state: self.states[step].to_vec(), ..Moment::default() };
+            for looks in &agents {
+                let look = looks.map(|looks| &looks[step]);
+                let (none, nothing) = (Look::default(), vec![0.0; layout.context_features]);
+                let features = &look.unwrap_or(&none).features;
+                pad(&mut moment.servers, &features.servers, layout.servers * layout.server_features);
+                pad(
+                    &mut moment.context,
+                    look.map_or(&nothing, |look| &look.features.context),
+                    layout.context_features,
+                );
+                let active: Vec<f32> =
+                    features.active.iter().map(|&active| f32::from(u8::from(active))).collect();
+                pad(&mut moment.active, &active, layout.servers);
+                pad(
+                    &mut moment.hidden,
+                    look.map_or(&[], |look| &look.hidden),
+                    layout.servers * layout.hidden,
+                );
+            }
+            moment
+        });
+        let taken = self.rewards.iter().enumerate().map(|(step, &reward)| {
+            let mut actions = Vec::new();
+            for looks in &agents {
+                let done = looks.map_or_else(Vec::new, |looks| action(&looks[step], step));
+                pad(&mut actions, &done, layout.servers);
+            }
+            Taken { action: actions, reward: reward as f32, terminal: false }
+        });
+        Episode { moments: moments.collect(), taken: taken.collect() }
+    }
+}
+
+/// Appends `count` values: what there is of `values`, then zeros.
+fn pad(to: &mut Vec<f32>, values: &[f32], count: usize) {
+    let end = to.len() + count;
+    to.extend(&values[..values.len().min(count)]);
+    to.resize(end, 0.0);
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+const fn needs_twin(pay: Pay) -> bool {
+    matches!(pay, Pay::Held | Pay::LogHeld)
+}
+
+/// The same world with the same clients, and the base estimate in charge. What it does depends on nothing that agents do, so a
+/// reward may be taken from it: that leaves the best policy what it is, and most of the chance cancels out.
+fn twin(world: &World, terms: &Terms) -> Drive<Steering> {
+    let base = |_| {
+        let proposer = Proposer::Policy(Box::new(rules::Rate::default()));
+        Steering::new(proposer, Box::new(rules::Static), Bounds::default())
+    };
+    Drive::of(world.begin(terms.choice), (0..world.setup.balancers).map(base).collect(), terms.period)
+}
+
+/// Flows held since the last time, on average.
+fn held(simulation: &Simulation, area: &mut u128, period: u64) -> f64 {
+    let now = simulation.now();
+    let until = simulation.servers().iter().map(|server| server.flow_time(now)).sum::<u128>();
+    let held = (until - *area) as f64 / period as f64;
+    *area = until;
+    held
+}
+
+impl Report {
+    fn of(simulation: &Simulation, world: &World, area: &mut u128, period: u64) -> Self {
+        let servers = simulation.servers();
+        let held = held(simulation, area, period);
+        let alive: Vec<_> = servers.iter().filter(|server| server.is_alive()).collect();
+        let capacity: f64 = alive.iter().map(|server| server.capacity()).sum();
+        let fill: Vec<f64> =
+            alive.iter().map(|server| (server.held() as f64 / server.capacity()).ln_1p()).collect();
+        let middle = mean(fill.iter().copied());
+        let spread = mean(fill.iter().map(|fill| (fill - middle).powi(2))).sqrt();
+        let state = [
+            world.offered() / capacity.max(1e-3),
+            (held / world.offered().max(1.0)).ln_1p(),
+            middle,
+            spread,
+            fill.iter().copied().fold(0.0, f64::max),
+            f64::from(world.setup.balancers).ln(),
+            (servers.len() as f64).ln(),
+            (world.setup.service.mean() / period as f64).ln(),
+        ];
+        Self {
+            held,
+            taught: servers.iter().map(teacher::taught).collect(),
+            state: state.map(|value| value.clamp(-10.0, 10.0) as f32),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::tables::select::Select;
+    use policy::{
+        agents::{Expected, Kind, Manifest},
+        features::{Normaliser, Schema},
+    };
+
+    use super::{super::worlds::Family, *};
+
+    const TERMS: Terms = Terms {
+        choice: Choice::Rule(Select::Sed),
+        period: 50_000_000,
+        steps: 40,
+        pay: Pay::Held,
+        movement: 0.0,
+    };
+
+    /// A network that says nothing.
+    fn model(kind: Kind) -> Model {
+        let schema = Schema::Native;
+        let manifest = Manifest {
+            format: Manifest::FORMAT,
+            kind,
+            schema: schema.into(),
+            hidden: 4,
+            levels: if kind == Kind::SacGru { vec![] } else { vec![-0.5, 0.0, 0.5] },
+            delta_max: Manifest::DELTA_MAX,
+            normaliser: Normaliser::identity(schema),
+            seed: 1,
+            revision: "test".into(),
+        };
+        let expected = Expected { policy: kind.policy(), schema };
+        Model::new(manifest, &expected, |(_, shape)| Ok(vec![0.0; shape.iter().product()])).unwrap()
+    }
+
+    fn world(seed: u64) -> World {
+        Family { servers: [3, 3], many: 0.0, balancers: [2, 2], ..Family::default() }
+            .draw(seed, 2_000_000_000)
+    }
+
+    fn lesson(kind: Kind, manner: Manner, pay: Pay) -> Lesson {
+        Lesson::hold(&world(5), &model(kind), manner, &Terms { pay, ..TERMS }, 9).unwrap()
+    }
+
+    #[test]
+    fn agent_that_changes_nothing_is_paid_nothing_beside_its_twin() {
+        for pay in [Pay::Held, Pay::LogHeld] {
+            let idle = lesson(Kind::Qmix, Manner::Greedy(0.0), pay);
+            assert_eq!(idle.rewards, [0.0; 40]);
+            let busy = lesson(Kind::SacGru, Manner::Wander, pay);
+            assert!(busy.rewards.iter().any(|&reward| reward != 0.0));
+        }
+    }
+
+    #[test]
+    fn same_seed_is_the_same_lesson() {
+        for (kind, manner) in [
+            (Kind::SacGru, Manner::Draw),
+            (Kind::SacGruDiscrete, Manner::Draw),
+            (Kind::Qmix, Manner::Greedy(0.5)),
+        ] {
+            let [once, again] = [(); 2].map(|()| lesson(kind, manner, Pay::Held));
+            assert_eq!(once, again);
+            assert!(once.looks[0] != once.looks[1], "balancers draw and see for themselves");
+        }
+    }
+
+    #[test]
+    fn teacher_says_what_corrects_the_base_to_the_weights_it_wants() {
+        let lesson = lesson(Kind::SacGru, Manner::Wander, Pay::Held);
+        let layout = Layout {
+            agents: 3,
+            servers: 4,
+            server_features: Schema::Native.per_server(),
+            context_features: Schema::Native.context(),
+            state: STATE,
+            hidden: 4,
+        };
+        let episode = lesson.taught(layout, |delta| delta as f32);
+        for (step, taken) in episode.taken.iter().enumerate() {
+            for (agent, actions) in taken.action.chunks_exact(layout.servers).enumerate() {
+                let Some(looks) = lesson.looks.get(agent) else {
+                    assert_eq!(actions, [0.0; 4], "nobody is there");
+                    continue;
+                };
+                let taught: Vec<f64> = looks[step]
+                    .base
+                    .iter()
+                    .zip(actions)
+                    .map(|(base, &delta)| base + f64::from(delta))
+                    .collect();
+                let distances: Vec<f64> =
+                    taught.iter().zip(&lesson.taught[step]).map(|(weight, wanted)| weight - wanted).collect();
+                assert!(distances.iter().all(|distance| (distance - distances[0]).abs() < 1e-5));
+                assert_eq!(actions[3], 0.0, "there are three servers");
+            }
+        }
+        assert_eq!((episode.moments.len(), episode.taken.len()), (41, 40));
+        let moment = &episode.moments[7];
+        assert_eq!(moment.active, [1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(moment.servers.len(), 3 * 4 * layout.server_features);
+        assert_eq!((moment.context.len(), moment.hidden.len()), (3 * layout.context_features, 3 * 4 * 4));
+    }
+}

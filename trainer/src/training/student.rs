@@ -1,0 +1,203 @@
+//! What learns, whatever it is: one face for the learners.
+
+use candle_core::Result;
+use policy::agents::net::Net;
+
+use super::{
+    config::{Config, Kind, Phase},
+    lesson::STATE,
+    seat::Manner,
+};
+use crate::learners::{
+    adam::{self, Adam},
+    imitation::{self, Head},
+    params::Params,
+    qmix,
+    replay::{Batch, Layout},
+    sac, sac_discrete,
+    saved::{Saved, SavedError},
+    soft,
+};
+
+/// What an update was like, by names of `journal::FIGURES`.
+pub type Figures = Vec<(&'static str, f64)>;
+
+/// A learner.
+#[derive(Debug)]
+pub struct Student {
+    learner: Learner,
+    /// Steps towards the teacher.
+    imitation: Adam,
+    burn_in: usize,
+}
+
+#[derive(Debug)]
+enum Learner {
+    Continuous(Box<sac::Learner>),
+    Levels(Box<sac_discrete::Learner>),
+    Values(Box<qmix::Learner>),
+}
+
+impl Learner {
+    /// The network that acts, with gradients, and its parameters.
+    fn actor(&self) -> (&Net, &Params) {
+        match self {
+            Self::Continuous(learner) => (learner.actor(), learner.params()),
+            Self::Levels(learner) => (learner.actor(), learner.params()),
+            Self::Values(learner) => (learner.actor(), learner.params()),
+        }
+    }
+
+    fn save(&self) -> Result<Saved> {
+        match self {
+            Self::Continuous(learner) => learner.save(),
+            Self::Levels(learner) => learner.save(),
+            Self::Values(learner) => learner.save(),
+        }
+    }
+
+    fn restore(&mut self, saved: &Saved) -> std::result::Result<(), SavedError> {
+        match self {
+            Self::Continuous(learner) => learner.restore(saved),
+            Self::Levels(learner) => learner.restore(saved),
+            Self::Values(learner) => learner.restore(saved),
+        }
+    }
+}
+
+/// The entropy of levels that is aimed at, as a share of the largest, unless a configuration says otherwise.
+const DISORDER: f64 = 0.3;
+/// What imitation has made of values is shrunk so far: which level is best stays, and no reward has ever been as large.
+const VALUES_AFTER_IMITATION: f64 = 0.05;
+
+impl Student {
+    /// One that knows nothing.
+    pub fn new(config: &Config, layout: Layout) -> Result<Self> {
+        let Phase { rate, critic_rate, .. } = config.learn;
+        let (discount, burn_in, seed) = (config.discount(), config.replay.burn_in, config.seed);
+        let levels = config.levels.len();
+        let adam = |rate| adam::Settings { rate, ..adam::Settings::default() };
+        let soft = |settings: soft::Settings| soft::Settings {
+            discount,
+            burn_in,
+            actor_delay: config.learn.actor_delay,
+            entropy_coef: config.learn.entropy_coef,
+            actor: adam(rate),
+            critic: adam(critic_rate),
+            ..settings
+        };
+        let learner = match config.learner {
+            Kind::SacGru => {
+                let settings = soft(soft::Settings::default());
+                let target_entropy = config.learn.entropy.unwrap_or(settings.target_entropy);
+                let settings = soft::Settings { target_entropy, ..settings };
+                Learner::Continuous(Box::new(sac::Learner::new(layout, settings, seed)?))
+            }
+            Kind::SacGruDiscrete => {
+                let settings =
+                    soft(soft::Settings::discrete(levels, config.learn.entropy.unwrap_or(DISORDER)));
+                Learner::Levels(Box::new(sac_discrete::Learner::new(layout, levels, settings, seed)?))
+            }
+            Kind::Qmix | Kind::Vdn => {
+                let settings =
+                    qmix::Settings { discount, burn_in, adam: adam(rate), ..qmix::Settings::default() };
+                let embed = settings.embed.filter(|_| config.learner == Kind::Qmix);
+                let settings = qmix::Settings { embed, ..settings };
+                Learner::Values(Box::new(qmix::Learner::new(layout, levels, settings, seed)?))
+            }
+        };
+        Ok(Self { learner, imitation: Adam::new(adam(config.warm.rate)), burn_in })
+    }
+
+    /// The parameters of the network that acts, by the names of a model.
+    pub fn parameters(&self) -> &Params {
+        self.learner.actor().1
+    }
+
+    /// Everything that later updates depend on.
+    pub fn save(&self) -> Result<Saved> {
+        let mut saved = Saved::default();
+        saved.put("imitation", self.imitation.save(self.parameters()));
+        saved.put("learner", self.learner.save()?);
+        Ok(saved)
+    }
+
+    /// Takes over what [`Student::save`] gave. If anything does not fit, nothing changes.
+    pub fn restore(&mut self, saved: &Saved) -> std::result::Result<(), SavedError> {
+        saved.check(&self.save()?)?;
+        self.learner.restore(&saved.part("learner"))?;
+        let mut imitation = self.imitation.clone();
+        imitation.restore(self.parameters(), &saved.part("imitation"))?;
+        self.imitation = imitation;
+        Ok(())
+    }
+
+    /// How it explores, a value learner with so many levels at random.
+    pub const fn manner(&self, epsilon: f64) -> Manner {
+        match self.learner {
+            Learner::Values(_) => Manner::Greedy(epsilon),
+            Learner::Continuous(_) | Learner::Levels(_) => Manner::Draw,
+        }
+    }
+
+    /// A step towards what a teacher did.
+    pub fn imitate(&mut self, batch: &Batch, rate: f64) -> Result<Figures> {
+        self.imitation.set_rate(rate);
+        let head = if matches!(self.learner, Learner::Continuous(_)) { Head::Squashed } else { Head::Levels };
+        let (net, params) = self.learner.actor();
+        let loss = imitation::loss(net, batch, head, self.burn_in)?;
+        let norm = self.imitation.step(params, &loss.backward()?)?;
+        Ok(vec![("imitation_loss", f64::from(loss.to_scalar::<f32>()?)), ("gradient_norm", norm)])
+    }
+
+    /// The teacher has gone: from now on it learns from rewards.
+    pub fn begin(&mut self) -> Result<()> {
+        if let Learner::Values(learner) = &mut self.learner {
+            learner.shrink_values(VALUES_AFTER_IMITATION)?;
+        }
+        Ok(())
+    }
+
+    /// An update, with learning rates that are this share of the configured ones.
+    pub fn update(&mut self, batch: &Batch, share: f64) -> Result<Figures> {
+        match &mut self.learner {
+            Learner::Continuous(learner) => {
+                learner.scale_rates(share);
+                learner.update(batch).map(figures)
+            }
+            Learner::Levels(learner) => {
+                learner.scale_rates(share);
+                learner.update(batch).map(figures)
+            }
+            Learner::Values(learner) => {
+                learner.scale_rates(share);
+                let qmix::Update { loss, norm, value } = learner.update(batch)?;
+                Ok(vec![("td_loss", loss), ("gradient_norm", norm), ("q_values", value)])
+            }
+        }
+    }
+}
+
+fn figures(update: soft::Update) -> Figures {
+    let soft::Update { critic_loss, actor_loss, entropy_coef, entropy, value } = update;
+    vec![
+        ("qf_loss", critic_loss),
+        ("actor_loss", actor_loss),
+        ("alpha", entropy_coef),
+        ("entropy", entropy),
+        ("q_values", value),
+    ]
+}
+
+/// What networks are made for; agents and servers are those of the largest batch.
+pub fn layout(config: &Config, agents: usize, servers: usize) -> Layout {
+    let schema = config.features();
+    Layout {
+        agents,
+        servers,
+        server_features: schema.per_server(),
+        context_features: schema.context(),
+        state: STATE,
+        hidden: config.hidden,
+    }
+}
