@@ -25,7 +25,7 @@ pub enum Command {
     Sim(Sim),
     /// Compares policies in several scenarios, in pairs: all meet the same clients
     #[command(after_help = "Examples:\n  \
-        weir-train compare --scenarios configs/scenarios/moderate.toml --loads 0.5,0.7,0.9 --policies sed2,hlb,rate\n  \
+        weir-train compare --scenarios configs/scenarios/moderate.toml --loads 0.5,0.7,0.9 --policies sed,hlb,rate\n  \
         weir-train compare --scenarios a.toml,b.toml --policies sed,rate/sed --out docs/results/rules")]
     Compare(Compare),
     /// Trains an agent
@@ -56,7 +56,7 @@ pub struct Compare {
     /// Loads that each is run at; default: what it says
     #[arg(long, value_name = "LOADS", value_delimiter = ',')]
     pub loads: Vec<f64>,
-    /// Who is compared, as in `sim`; `rate/sed` is the policy `rate` with the selection rule `sed`
+    /// Who is compared, as in `sim`; `rate/sed2` is the policy `rate` with the selection rule `sed2`
     #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
     pub policies: Vec<String>,
     /// Who the others are compared with; default: the first
@@ -84,7 +84,7 @@ pub struct Sim {
     /// (oracle, least-work, gsed, gsq, teacher, seer)
     #[arg(long, value_name = "NAME")]
     pub policy: String,
-    /// How new flows are chosen servers for by the policy's weights
+    /// How new flows are chosen servers for by the policy's weights; default: `sed`, as in the configuration
     #[arg(long, value_name = "RULE")]
     pub select: Option<String>,
     /// Runs, with seeds 1, 2, …

@@ -116,15 +116,19 @@ impl Contender {
         if name.ends_with(MODEL) {
             let wrong = |source| ContenderError::Model { file: name.into(), source: Box::new(source) };
             let model = Model::of_any_policy(Path::new(name)).map_err(wrong)?;
-            return Ok(Self::of(full, Arc::new(model), asked.unwrap_or_default()));
+            return Ok(Self::of(full, Arc::new(model), asked.unwrap_or(Select::Sed)));
         }
         if let Some((_, policy)) = KNOWING.into_iter().find(|(known, _)| *known == name) {
             let choice = Choice::Rule(asked.unwrap_or(Select::Sed));
             return Ok(Self { name: full, choice, policy: Some(policy) });
         }
         if rules::NAMES.contains(&name) {
-            // What AWCMP was published with; the others go with the default of the configuration.
-            let own = if name == "active-wcmp" { Select::Alias } else { Select::default() };
+            // What AWCMP was published with; the others go with what the configuration gives a VIP of few servers.
+            let own = match name {
+                "active-wcmp" => Select::Alias,
+                "static" => Select::default(),
+                _ => Select::Sed,
+            };
             let choice = Choice::Rule(asked.unwrap_or(own));
             return Ok(Self { name: full, choice, policy: Some(Policies::Rule(name.into())) });
         }
@@ -202,8 +206,9 @@ mod tests {
         let error = |error: ContenderError| Err(error.to_string());
         assert_eq!(choice("ecmp"), Ok(Choice::Rule(Select::Hash)));
         assert_eq!(choice("sed"), Ok(Choice::Rule(Select::Sed)));
-        assert_eq!(choice("rate"), Ok(Choice::Rule(Select::Sed2)));
-        assert_eq!(choice("rate/sed"), Ok(Choice::Rule(Select::Sed)));
+        assert_eq!(choice("rate"), Ok(Choice::Rule(Select::Sed)));
+        assert_eq!(choice("rate/sed2"), Ok(Choice::Rule(Select::Sed2)));
+        assert_eq!(choice("static"), Ok(Choice::Rule(Select::Sed2)));
         assert_eq!(choice("active-wcmp"), Ok(Choice::Rule(Select::Alias)));
         assert_eq!(choice("oracle"), Ok(Choice::Oracle(Oracle::LeastDelay)));
         assert_eq!(choice("nobody"), error(ContenderError::Name("nobody".into())));

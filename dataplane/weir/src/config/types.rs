@@ -170,6 +170,17 @@ pub struct VipPolicy {
     pub model: Option<PathBuf>,
 }
 
+/// Most servers that a new flow's choice looks at where nobody says how to choose: 0.2 µs.
+const FEW_SERVERS: usize = 64;
+
+impl VipPolicy {
+    /// How servers are chosen where the VIP does not say: weights that follow the servers are worth most where all
+    /// servers are looked at.
+    pub fn select(&self, servers: usize) -> Select {
+        if self.kind != Policy::Static && servers <= FEW_SERVERS { Select::Sed } else { Select::Sed2 }
+    }
+}
+
 /// `[vip.health]`: how the servers of a VIP are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {

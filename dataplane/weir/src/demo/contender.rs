@@ -25,7 +25,7 @@ impl Contender {
         [
             Self { name: "hash".into(), select: "hash", policy: None },
             Self { name: "sed2".into(), select: "sed2", policy: None },
-            Self { name: format!("sed2 + {policy}"), select: "sed2", policy: Some(policy.into()) },
+            Self { name: format!("sed + {policy}"), select: "sed", policy: Some(policy.into()) },
         ]
     }
 

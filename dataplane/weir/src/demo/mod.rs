@@ -3,7 +3,7 @@
 //! The balancer is the real one: the worker loop on its lcore, the control thread, the policy thread, ARP, GRE, the flow
 //! table. Only what is beyond its port is modelled (`world`). Needs no NIC, no root, no hugepages.
 //!
-//! Three contenders have a turn each with the same arrivals: `hash`, `sed2`, and `sed2` with a policy. None is told
+//! Three contenders have a turn each with the same arrivals: `hash`, `sed2`, and a policy under `sed`. None is told
 //! how fast the servers are.
 
 mod balancer;

@@ -149,7 +149,7 @@ pub const TABLES: &[Table] = &[
                 "The destination port, or several that share servers and policy, like `[80, 443, \"8000-8010\"]`; not possible with `protocol = \"any\"`."),
             key("encap", Kind::Word(ENCAPS), Value(r#""gre""#), r#""gre""#,
                 "How packets get to the server: in a GRE, IP or UDP tunnel, with a rewritten destination and the VIP told by DSCP (`l3dsr`), or with translated addresses and replies through us (`nat`)."),
-            key("select", Kind::Word(SELECTS), Value(r#""sed2""#), r#""sed2""#,
+            key("select", Kind::Word(SELECTS), Derived("`\"sed2\"`; with a policy and at most 64 servers `\"sed\"`"), r#""sed""#,
                 "How a server is chosen for a new flow; see [choosing a server](#choosing-a-server)."),
             key("name", Kind::Text("a name"), Derived("like `203.0.113.10:80/tcp`"), r#""web""#,
                 "The name in logs, metrics and commands; unique."),

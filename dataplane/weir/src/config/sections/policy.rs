@@ -50,8 +50,8 @@ pub(in super::super) fn settings(top: &TableReader<'_>, region: &Region) -> Poli
     settings
 }
 
-/// What a VIP says of its policy, and what of that does not go together.
-pub(super) fn of_vip(table: &TableReader<'_>, select: Select) -> VipPolicy {
+/// What a VIP says of its policy, and what of that does not go together; `select` is what it says of that.
+pub(super) fn of_vip(table: &TableReader<'_>, select: Option<Select>) -> VipPolicy {
     let kind = table.word("policy", Policy::from_word);
     let mode = table.word("policy_mode", PolicyMode::from_word);
     let model = table.parsed("model", values::path);
@@ -68,11 +68,11 @@ pub(super) fn of_vip(table: &TableReader<'_>, select: Select) -> VipPolicy {
                 "add model = \"/etc/weir/model.safetensors\", a file that weir-train has made",
             );
         }
-        if kind != Policy::Static && !select.follows_policies() {
+        if let Some(select) = select.filter(|select| kind != Policy::Static && !select.follows_policies()) {
             table.report.warning(
                 &span,
                 format!("with select = \"{select}\" the policy's weights have no effect"),
-                "write select = \"sed2\", or leave it out",
+                "write select = \"sed\", or leave it out",
             );
         }
     }

@@ -85,11 +85,12 @@ fn draft(table: &TableReader<'_>, ports_of_ours: &Ports) -> Option<VipDraft> {
     }
     let network = address.as_ref().map_or_else(IpNet::default, |address| address.value);
     let mss_clamp = mss_clamp(table, ports_of_ours, network, protocol, kind);
-    let select = table.word("select", Select::from_word).map_or(Select::Sed2, |s| s.value);
+    let select = table.word("select", Select::from_word).map(|select| select.value);
     let name = table.parsed("name", values::name);
     let servers = server::servers(table);
     let health = health::health(table, protocol, all_ports.first());
     let policy = policy::of_vip(table, select);
+    let select = select.unwrap_or_else(|| policy.select(servers.len()));
     table.finish();
 
     let address = address?;

@@ -309,6 +309,19 @@ fn vip_has_the_policy_that_it_was_given_and_warns_where_weights_have_no_effect()
 }
 
 #[test]
+fn vip_with_a_policy_looks_at_all_servers_unless_they_are_many_or_it_says_otherwise() {
+    let select = |servers: usize, keys: &str| {
+        let servers: Vec<_> = (0..servers).map(|j| format!("\"192.0.2.{}\"", 11 + j)).collect();
+        let vip = format!("[[vip]]\naddress = \"203.0.113.1\"\nservers = [{}]\n", servers.join(", "));
+        parse(&format!("{PORT}{vip}{keys}")).vips[0].select
+    };
+    assert_eq!((select(1, ""), select(1, "policy = \"static\"\n")), (Select::Sed2, Select::Sed2));
+    let steered = "policy = \"rate\"\n";
+    assert_eq!((select(64, steered), select(65, steered)), (Select::Sed, Select::Sed2));
+    assert_eq!(select(1, &format!("{steered}select = \"alias\"\n")), Select::Alias);
+}
+
+#[test]
 fn checks_are_there_only_when_asked_for_and_have_defaults() {
     let config = load("configs/health.toml");
     let [web, shop, dns] = &config.vips[..] else { panic!("three VIPs") };
