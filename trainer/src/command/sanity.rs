@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::{Args, ValueEnum};
-use trainer::sanity::{Finding, games, maze, pendulum};
+use trainer::sanity::{Finding, control::Progress, games, integrator, matrix, maze, pendulum, team};
 
 use super::Failure;
 
@@ -16,10 +16,16 @@ pub enum Task {
     Regret,
     /// Discrete SAC remembers a cue; without memory it guesses
     Maze,
+    /// Independent discrete SAC in the climbing and penalty games: how far it comes, and no further
+    Matrix,
+    /// Independent continuous SAC: agents with one reward learn their own parts
+    Team,
     /// Continuous SAC on Pendulum-v1 (many minutes)
     Pendulum,
     /// The pendulum with its speed hidden, with and without memory (many minutes)
     MaskedPendulum,
+    /// A double integrator whose position alone is seen: the known optimum with memory, lost without (many minutes)
+    Integrator,
 }
 
 /// `weir-train sanity`.
@@ -48,15 +54,18 @@ pub fn run(args: &Sanity) -> Result<(), Failure> {
 }
 
 fn findings(task: Task, seed: u64) -> Result<Vec<Finding>, Failure> {
-    let watch = |steps: usize, reached: f64| {
+    let watch = |Progress { steps, reached, update }: Progress| {
         // Progress only; nobody has to read it.
-        let _ = writeln!(io::stderr(), "{steps} steps, return of the last episode {reached:.1}");
+        let _ = writeln!(io::stderr(), "{steps} steps, return of the last episode {reached:.1}, {update:?}");
     };
     Ok(match task {
         Task::TwoStep => games::two_step_findings(600, seed)?,
         Task::Regret => games::regret_findings(1000, seed)?,
         Task::Maze => maze::findings(250, seed)?,
+        Task::Matrix => matrix::findings(1500, seed)?,
+        Task::Team => team::findings(800, seed)?,
         Task::Pendulum => pendulum::findings(seed, watch)?,
         Task::MaskedPendulum => pendulum::masked_findings(seed, watch)?,
+        Task::Integrator => integrator::findings(seed, watch)?,
     })
 }

@@ -13,7 +13,7 @@ use super::{
     params::Params,
     replay::{Batch, Layout},
     saved::{Saved, SavedError},
-    unroll::unroll,
+    unroll::{Memory, unroll},
 };
 
 /// How it learns.
@@ -163,8 +163,8 @@ impl Learner {
     pub fn update(&mut self, batch: &Batch) -> candle_core::Result<Update> {
         let steps = batch.inputs.len() - 1;
         let first = self.settings.burn_in.min(steps - 1);
-        let heads = unroll(&self.value.net, &batch.inputs, &batch.hidden, first)?;
-        let target_heads = unroll(&self.target.net, &batch.inputs, &batch.hidden, first)?;
+        let heads = unroll(&self.value.net, &batch.inputs, &batch.hidden, Memory::From(first))?;
+        let target_heads = unroll(&self.target.net, &batch.inputs, &batch.hidden, Memory::From(first))?;
         let (heads, target_heads) = (Tensor::stack(&heads, 0)?, Tensor::stack(&target_heads, 0)?);
         let learned = steps - first;
         let tail = |tensor: &Tensor| tensor.narrow(0, first, learned);

@@ -82,11 +82,11 @@ impl Learner {
     ///
     /// log π is the mean over active servers, so that α means the same for any number of them.
     pub fn update(&mut self, batch: &Batch) -> candle_core::Result<Update> {
-        let first = self.networks.settings().burn_in.min(batch.inputs.len() - 2);
-        let view = View::new(batch, first)?;
+        let view = View::new(batch, self.networks.settings().memory(batch.inputs.len() - 1))?;
         let coef = self.networks.entropy_coef()?;
 
-        let heads = Tensor::cat(&unroll(&self.networks.actor, &batch.inputs, &batch.hidden, first)?, 0)?;
+        let heads =
+            Tensor::cat(&unroll(&self.networks.actor, &batch.inputs, &batch.hidden, view.memory)?, 0)?;
         let drawn = self.draw(&heads)?;
         let log_density = over_servers(&drawn.log_density, &view.active)?;
         let goal = self.goal(batch, &view, &drawn.actions, &log_density, coef)?;
@@ -132,7 +132,7 @@ impl Learner {
     ) -> candle_core::Result<Vec<Seen>> {
         let nothing = batch.hidden.zeros_like()?;
         let seen = critics.iter().map(|critic| {
-            let trunk = Tensor::cat(&unroll(critic.trunk(), inputs, &nothing, view.first)?, 0)?;
+            let trunk = Tensor::cat(&unroll(critic.trunk(), inputs, &nothing, view.memory)?, 0)?;
             Ok(Seen { trunk, features: view.features.clone(), active: view.active.clone() })
         });
         seen.collect()

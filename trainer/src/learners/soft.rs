@@ -11,6 +11,7 @@ use super::{
     params::Params,
     replay::Layout,
     saved::{Saved, SavedError},
+    unroll::Memory,
 };
 
 /// How it learns.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub discount: f64,
     /// Steps at a sequence's start that only warm the memories up.
     pub burn_in: usize,
+    /// Whether anything is remembered. If not, each moment stands for itself.
+    pub remember: bool,
     /// Updates at the beginning in which critics learn and nothing else does: for an actor that knows something already.
     pub actor_delay: u64,
     /// The share of the way that target networks go towards the critics at each update.
@@ -39,6 +42,7 @@ impl Default for Settings {
         Self {
             discount: 0.99,
             burn_in: 0,
+            remember: true,
             actor_delay: 0,
             target_rate: 0.005,
             target_entropy: -1.0,
@@ -53,6 +57,12 @@ impl Settings {
     /// Settings for a choice between `levels`: at an entropy of the share `share` of the largest, ln L.
     pub fn discrete(levels: usize, share: f64) -> Self {
         Self { target_entropy: share * (levels as f64).ln(), ..Self::default() }
+    }
+
+    /// How memory goes through sequences of so many steps, one of which counts at least.
+    pub fn memory(&self, steps: usize) -> Memory {
+        let first = self.burn_in.min(steps - 1);
+        if self.remember { Memory::From(first) } else { Memory::Nothing(first) }
     }
 }
 

@@ -3,12 +3,13 @@
 use candle_core::{D, Result, Tensor};
 use policy::agents::net::Input;
 
-use super::{critic::Seen, replay::Batch};
+use super::{critic::Seen, replay::Batch, unroll::Memory};
 
 /// A batch as rows, moment by moment: `[(T + 1)·N, ..]`, from the first moment that counts on.
 pub(super) struct View {
-    /// The moment from which on there is a loss.
-    pub first: usize,
+    /// How memory goes to the moment from which on there is a loss.
+    pub memory: Memory,
+    first: usize,
     /// Steps that count.
     steps: usize,
     rows: usize,
@@ -22,7 +23,8 @@ pub(super) struct View {
 }
 
 impl View {
-    pub fn new(batch: &Batch, first: usize) -> Result<Self> {
+    pub fn new(batch: &Batch, memory: Memory) -> Result<Self> {
+        let (Memory::From(first) | Memory::Nothing(first)) = memory;
         let inputs = &batch.inputs[first..];
         let join = |part: fn(&Input) -> &Tensor| Tensor::cat(&inputs.iter().map(part).collect::<Vec<_>>(), 0);
         let rows = batch.hidden.dim(0)?;
@@ -30,7 +32,7 @@ impl View {
         let there = active.max(D::Minus1)?;
         let steps = inputs.len() - 1;
         let mut view =
-            Self { first, steps, rows, agents: batch.layout.agents, features, active, mask: there };
+            Self { memory, first, steps, rows, agents: batch.layout.agents, features, active, mask: there };
         view.mask = (view.of_steps(&batch.mask)? * view.steps(&view.mask)?)?;
         Ok(view)
     }

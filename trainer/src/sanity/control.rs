@@ -7,7 +7,7 @@ use crate::learners::{
     draws::{Draws, Use},
     replay::{Cut, Episode, Layout, Moment, Replay, Taken},
     sac::Learner,
-    soft::Settings,
+    soft::{Settings, Update},
     squashed,
 };
 
@@ -39,23 +39,20 @@ pub struct Plan {
     pub steps_per_update: usize,
     /// Sequences in an update.
     pub batch: usize,
-    /// How episodes are cut. Sequences of length 1: an agent without memory, which sees neither its last action nor its last reward.
+    /// How episodes are cut.
     pub cut: Cut,
     /// Width of the networks.
     pub hidden: usize,
     /// Rewards are multiplied by it for learning.
     pub reward_scale: f64,
-    /// How the learner learns. Its learning rates fall to 0 in the second half.
+    /// How the learner learns. Its learning rates fall to 0 in the second half. Without memory, neither its last action nor its last
+    /// reward is seen.
     pub sac: Settings,
 }
 
 impl Plan {
-    const fn remembers(&self) -> bool {
-        self.cut.length > 1
-    }
-
     fn layout<W: World>(&self) -> Layout {
-        let (extra, context) = if self.remembers() { (1, 1) } else { (0, 0) };
+        let (extra, context) = if self.sac.remember { (1, 1) } else { (0, 0) };
         Layout {
             agents: 1,
             servers: 1,
@@ -83,7 +80,7 @@ impl<W: World> Run<W> {
     fn moment(&self, plan: &Plan, hidden: Vec<f32>) -> Moment {
         let mut moment =
             Moment { servers: self.world.seen(), active: vec![1.0], hidden, ..Moment::default() };
-        if plan.remembers() {
+        if plan.sac.remember {
             moment.servers.push(self.last_action);
             moment.context.push(self.last_reward);
         }
@@ -110,14 +107,25 @@ fn input(moments: &[Moment], layout: Layout) -> Result<Input> {
     })
 }
 
-/// Learns a world. `watch` gets the number of steps and the return after each episode.
-pub fn learn<W: World>(plan: &Plan, seed: u64, mut watch: impl FnMut(usize, f64)) -> Result<Learner> {
+/// How far learning is, after an episode.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Steps in the world so far.
+    pub steps: usize,
+    /// The return of the last episode, chance in its actions included.
+    pub reached: f64,
+    /// The last update.
+    pub update: Option<Update>,
+}
+
+/// Learns a world.
+pub fn learn<W: World>(plan: &Plan, seed: u64, mut watch: impl FnMut(Progress)) -> Result<Learner> {
     let layout = plan.layout::<W>();
     let mut learner = Learner::new(layout, plan.sac, seed)?;
     let mut replay = Replay::new(layout, plan.cut, plan.steps);
     let [mut actions, mut world, mut draws] =
         [Use::Exploration, Use::World, Use::Replay].map(|of| Draws::new(seed, of));
-    let mut step = 0;
+    let (mut step, mut update) = (0, None);
     while step < plan.steps {
         let mut run = Run::<W>::begin(&mut world);
         let mut episode = Episode::default();
@@ -137,7 +145,7 @@ pub fn learn<W: World>(plan: &Plan, seed: u64, mut watch: impl FnMut(usize, f64)
             if step > plan.random && replay.steps() > 0 && step.is_multiple_of(plan.steps_per_update) {
                 let left = 2.0 * (1.0 - step as f64 / plan.steps as f64);
                 learner.scale_rates(left.clamp(0.0, 1.0));
-                learner.update(&replay.sample(plan.batch, &mut draws)?)?;
+                update = Some(learner.update(&replay.sample(plan.batch, &mut draws)?)?);
             }
             if terminal {
                 break;
@@ -145,7 +153,7 @@ pub fn learn<W: World>(plan: &Plan, seed: u64, mut watch: impl FnMut(usize, f64)
         }
         episode.moments.push(run.moment(plan, hidden));
         replay.push(episode);
-        watch(step, run.sum);
+        watch(Progress { steps: step, reached: run.sum, update });
     }
     Ok(learner)
 }
@@ -161,18 +169,28 @@ fn explore(
 ) -> Result<f32> {
     let before = Tensor::from_slice(hidden, (1, 1, layout.hidden), &Device::Cpu)?;
     let output = acting.step(&input(std::slice::from_ref(moment), layout)?, &before)?;
-    if plan.remembers() {
+    if plan.sac.remember {
         *hidden = output.hidden.flatten_all()?.to_vec1()?;
     }
     let noise = Tensor::from_vec(draws.normals(1), (1, 1), &Device::Cpu)?;
     Ok(squashed::draw(&output.head, &noise)?.actions.flatten_all()?.to_vec1::<f32>()?[0])
 }
 
-/// The returns of episodes without chance in the actions, side by side.
-pub fn evaluate<W: World>(acting: &Net, plan: &Plan, episodes: usize, seed: u64) -> Result<Vec<f64>> {
+/// How an episode ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ended {
+    /// The sum of its rewards.
+    pub sum: f64,
+    /// Whether it ended before its time.
+    pub terminal: bool,
+}
+
+/// Episodes without chance in the actions, side by side.
+pub fn evaluate<W: World>(acting: &Net, plan: &Plan, episodes: usize, seed: u64) -> Result<Vec<Ended>> {
     let layout = plan.layout::<W>();
     let mut draws = Draws::new(seed, Use::Evaluation);
     let mut runs: Vec<_> = (0..episodes).map(|_| Run::<W>::begin(&mut draws)).collect();
+    let mut terminal = vec![false; episodes];
     let nothing = Tensor::from_vec(
         vec![0.0_f32; episodes * layout.hidden],
         (episodes, 1, layout.hidden),
@@ -182,19 +200,23 @@ pub fn evaluate<W: World>(acting: &Net, plan: &Plan, episodes: usize, seed: u64)
     for _ in 0..W::STEPS {
         let moments: Vec<_> = runs.iter().map(|run| run.moment(plan, Vec::new())).collect();
         let output = acting.step(&input(&moments, layout)?, &hidden)?;
-        hidden = if plan.remembers() { output.hidden } else { nothing.clone() };
+        hidden = if plan.sac.remember { output.hidden } else { nothing.clone() };
         let actions: Vec<f32> = squashed::median(&output.head)?.flatten_all()?.to_vec1()?;
-        for (run, action) in runs.iter_mut().zip(actions) {
-            run.step(plan, action, &mut draws);
+        for ((run, action), terminal) in runs.iter_mut().zip(actions).zip(&mut terminal) {
+            if !*terminal {
+                *terminal = run.step(plan, action, &mut draws).terminal;
+            }
         }
     }
-    Ok(runs.into_iter().map(|run| run.sum).collect())
+    let ended = runs.into_iter().zip(terminal);
+    Ok(ended.map(|(run, terminal)| Ended { sum: run.sum, terminal }).collect())
 }
 
-/// Mean and its standard error.
-pub fn mean(values: &[f64]) -> (f64, f64) {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+/// Mean return and its standard error.
+pub fn mean(episodes: &[Ended]) -> (f64, f64) {
+    let count = episodes.len() as f64;
+    let sums = || episodes.iter().map(|ended| ended.sum);
+    let mean = sums().sum::<f64>() / count;
+    let variance = sums().map(|sum| (sum - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     (mean, (variance / count).sqrt())
 }

@@ -78,6 +78,7 @@ fn success(remember: bool, updates: usize, seed: u64) -> Result<f64> {
     let settings = Settings {
         entropy_coef: 0.05,
         target_rate: 0.05,
+        remember,
         actor: adam::Settings { rate: 5e-3, ..adam::Settings::default() },
         critic: adam::Settings { rate: 5e-3, ..adam::Settings::default() },
         ..Settings::discrete(2, 0.1)

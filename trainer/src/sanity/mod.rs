@@ -2,8 +2,11 @@
 
 pub mod control;
 pub mod games;
+pub mod integrator;
+pub mod matrix;
 pub mod maze;
 pub mod pendulum;
+pub mod team;
 
 use std::fmt;
 
