@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn agents_with_one_reward_learn_their_own_parts() {
-        let findings = findings(400, 1).unwrap();
+        let findings = findings(800, 1).unwrap();
         assert!(findings.iter().all(Finding::passes), "{findings:#?}");
     }
 }
