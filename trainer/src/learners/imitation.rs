@@ -7,7 +7,10 @@ use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops::log_softmax;
 use policy::agents::net::Net;
 
-use super::{replay::Batch, unroll::unroll};
+use super::{
+    replay::Batch,
+    unroll::{Memory, unroll},
+};
 
 /// How a head's numbers are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ const RESTRAINT: f64 = 0.01;
 pub fn loss(net: &Net, batch: &Batch, head: Head, first: usize) -> Result<Tensor> {
     let steps = batch.inputs.len() - 1;
     let first = first.min(steps - 1);
-    let heads = unroll(net, &batch.inputs[..steps], &batch.hidden, first)?;
+    let heads = unroll(net, &batch.inputs[..steps], &batch.hidden, Memory::From(first))?;
     let heads = Tensor::stack(&heads, 0)?;
     let (length, rows, servers, _) = heads.dims4()?;
     let taught = batch.actions.narrow(0, first, length)?;
