@@ -1,12 +1,12 @@
 //! How a VIP is to be steered, as plain data: from a configuration, or from a decision log.
 
-use std::{fmt, fs, io, path::PathBuf};
+use std::{borrow::Cow, fmt, fs, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Policy,
-    agents::{Agent, Engine, Expected, Manifest, Model, ModelError},
+    agents::{self, Agent, Engine, Expected, Manifest, Model, ModelError},
     features::Schema,
     guard::Bounds,
     rules,
@@ -59,11 +59,11 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A trained model on disk.
+/// A trained model: a file, or the one that ships.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFile {
-    /// Where it is.
-    pub path: PathBuf,
+    /// Where it is; `None`: it is the one that the program carries for the policy.
+    pub path: Option<PathBuf>,
     /// A hash of its bytes, by which a changed file is noticed; 0: it could not be read.
     pub hash: u64,
 }
@@ -72,7 +72,28 @@ impl ModelFile {
     /// The file as it is now.
     pub fn at(path: PathBuf) -> Self {
         let hash = fs::read(&path).map_or(0, |bytes| hash(&bytes));
-        Self { path, hash }
+        Self { path: Some(path), hash }
+    }
+
+    /// The model that ships for a policy.
+    pub fn shipped(policy: Kind) -> Self {
+        Self { path: None, hash: agents::shipped(policy.as_str()).map_or(0, hash) }
+    }
+
+    fn read(&self, policy: Kind) -> io::Result<Cow<'static, [u8]>> {
+        match &self.path {
+            Some(path) => fs::read(path).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(agents::shipped(policy.as_str()).unwrap_or_default())),
+        }
+    }
+}
+
+impl fmt::Display for ModelFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str("that ships with weir"),
+        }
     }
 }
 
@@ -106,26 +127,26 @@ pub enum PlanError {
     #[error("policy {0} needs a model")]
     NoModel(Kind),
     /// The model cannot be read.
-    #[error("cannot read the model {}: {source}", path.display())]
+    #[error("cannot read the model {model}: {source}")]
     Unreadable {
         /// The file.
-        path: PathBuf,
+        model: ModelFile,
         /// What the system says.
         source: io::Error,
     },
     /// The model is not one for this policy.
-    #[error("the model {}: {source}", path.display())]
+    #[error("the model {model}: {source}")]
     Model {
         /// The file.
-        path: PathBuf,
+        model: ModelFile,
         /// What is wrong with it.
         source: Box<ModelError>,
     },
     /// The model is not the one that the plan was made for.
-    #[error("the model {} has changed since", path.display())]
+    #[error("the model {model} has changed since")]
     Changed {
         /// The file.
-        path: PathBuf,
+        model: ModelFile,
     },
 }
 
@@ -133,10 +154,12 @@ impl PlanError {
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
-            Self::NoModel(_) => "name one with model = \"FILE\"".into(),
+            Self::NoModel(_) => "name one with model = \"FILE\", or none, for the one that ships".into(),
             Self::Unreadable { .. } => "check the path and who may read it".into(),
             Self::Model { source, .. } => source.remedy().to_string(),
-            Self::Changed { .. } => "put the model back that was in use".into(),
+            Self::Changed { .. } => {
+                "put the model back that was in use, or the release of weir that carries it".into()
+            }
         }
     }
 }
@@ -163,13 +186,14 @@ impl Plan {
             return Ok(rule(self.policy));
         }
         let file = self.model.as_ref().ok_or(PlanError::NoModel(self.policy))?;
-        let path = || file.path.clone();
-        let bytes = fs::read(&file.path).map_err(|source| PlanError::Unreadable { path: path(), source })?;
+        let model = || file.clone();
+        let bytes =
+            file.read(self.policy).map_err(|source| PlanError::Unreadable { model: model(), source })?;
         if file.hash != 0 && hash(&bytes) != file.hash {
-            return Err(PlanError::Changed { path: path() });
+            return Err(PlanError::Changed { model: model() });
         }
         let agent = agent(&bytes, self.policy);
-        agent.map_err(|source| PlanError::Model { path: path(), source: Box::new(source) })
+        agent.map_err(|source| PlanError::Model { model: model(), source: Box::new(source) })
     }
 }
 

@@ -129,6 +129,26 @@ fn models_are_loaded_by_their_manifest_and_refused_by_name() {
 }
 
 #[test]
+fn models_that_ship_steer_and_are_known_by_their_hash() {
+    for policy in [Kind::SacGru, Kind::Qmix] {
+        let shipped = ModelFile::shipped(policy);
+        let mut controller = Controller::default();
+        controller.steer(5, &Plan { model: Some(shipped.clone()), ..plan(policy) }).unwrap();
+        let (mut world, mut answer) = (World::new(), WeightsFrame::default());
+        for _ in 0..40 {
+            let frame = world.frame(&answer);
+            controller.step(&frame, Moment::default(), &mut answer);
+        }
+        let (found, flags, name) = weights(&answer, 5);
+        assert_eq!((name.as_str(), flags & (FALLBACK | SHADOW)), (policy.as_str(), 0));
+        assert!(found.iter().all(|weight| *weight > 0.0), "{found:?}");
+        let other = ModelFile { hash: shipped.hash ^ 1, ..shipped };
+        let other = controller.steer(6, &Plan { model: Some(other), ..plan(policy) });
+        assert!(matches!(other, Err(PlanError::Changed { .. })), "another release's");
+    }
+}
+
+#[test]
 fn same_plan_again_changes_nothing() {
     let mut controller = Controller::default();
     controller.steer(5, &plan(Kind::Rate)).unwrap();

@@ -14,6 +14,7 @@ mod manifest;
 mod model;
 pub mod net;
 mod shape;
+mod shipped;
 
 pub use self::{
     action::correction,
@@ -23,4 +24,5 @@ pub use self::{
     manifest::{Expected, Kind, Manifest, SchemaId},
     model::Model,
     shape::{Parameter, Shape},
+    shipped::shipped,
 };

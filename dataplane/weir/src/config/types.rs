@@ -166,7 +166,7 @@ pub struct VipPolicy {
     pub kind: Policy,
     /// Whether its weights are applied.
     pub mode: PolicyMode,
-    /// The trained model; there if and only if [`Policy::is_agent`].
+    /// The trained model of an agent; without one it is the model that ships.
     pub model: Option<PathBuf>,
 }
 
@@ -390,7 +390,7 @@ words! {
 }
 
 impl Policy {
-    /// Whether it needs a trained model.
+    /// Whether it runs a trained model.
     pub const fn is_agent(self) -> bool {
         matches!(self, Self::SacGru | Self::Qmix)
     }

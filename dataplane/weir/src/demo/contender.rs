@@ -1,8 +1,11 @@
 //! Who is compared: ways of the balancer to choose servers whose speed it does not know.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, path::Path};
 
-use crate::{config::Config, error::Failure};
+use crate::{
+    config::Config,
+    error::{EXIT_CONFIG, Failure},
+};
 
 /// Where clients connect to.
 pub const VIP: (Ipv4Addr, u16) = (Ipv4Addr::new(203, 0, 113, 10), 80);
@@ -16,16 +19,20 @@ pub struct Contender {
     /// For people.
     pub name: String,
     select: &'static str,
-    policy: Option<String>,
+    /// The keys of the VIP that say who sets the weights.
+    policy: String,
 }
 
 impl Contender {
-    /// All of them, in the order of their turns; the last is `policy`.
-    pub fn all(policy: &str) -> [Self; 3] {
+    /// All of them, in the order of their turns; the last is `policy`, with this model.
+    pub fn all(policy: &str, model: Option<&Path>) -> [Self; 3] {
+        let model =
+            model.map_or_else(String::new, |model| format!("model = {:?}\n", model.display().to_string()));
+        let keys = format!("policy = \"{policy}\"\n{model}");
         [
-            Self { name: "hash".into(), select: "hash", policy: None },
-            Self { name: "sed2".into(), select: "sed2", policy: None },
-            Self { name: format!("sed + {policy}"), select: "sed", policy: Some(policy.into()) },
+            Self { name: "hash".into(), select: "hash", policy: String::new() },
+            Self { name: "sed2".into(), select: "sed2", policy: String::new() },
+            Self { name: format!("sed + {policy}"), select: "sed", policy: keys },
         ]
     }
 
@@ -36,16 +43,24 @@ impl Contender {
 
     /// The configuration that an operator would write who does not know the speeds either: no weights.
     ///
-    /// Errors: the policy is none that can do without a model.
+    /// Errors: a model is given for a policy that has no use for one, or it cannot be used.
     pub fn config(&self) -> Result<Config, Failure> {
         let servers = addresses().map(|address| format!("\"{address}\"")).join(", ");
-        let policy = self.policy.as_ref().map_or(String::new(), |policy| format!("policy = \"{policy}\"\n"));
         let text = format!(
             "[[port]]\nname = \"lan\"\ndevice = \"net_ring0\"\naddress = [\"198.51.100.2/24\"]\n\
-             [[vip]]\nname = \"web\"\naddress = \"{}\"\nport = {}\nselect = \"{}\"\nservers = [{servers}]\n{policy}",
-            VIP.0, VIP.1, self.select
+             [[vip]]\nname = \"web\"\naddress = \"{}\"\nport = {}\nselect = \"{}\"\nservers = [{servers}]\n{}",
+            VIP.0, VIP.1, self.select, self.policy
         );
-        Config::parse(&text, "demo").map(|loaded| loaded.config).map_err(Failure::internal)
+        let config = Config::parse(&text, "demo").map_err(|errors| Failure::config(&errors))?.config;
+        let plans = config.vips.iter().filter_map(|vip| crate::steer::plan(vip, &config.policy, false));
+        for plan in plans {
+            plan.check().map_err(|error| Failure {
+                cause: error.to_string(),
+                remedy: error.remedy(),
+                code: EXIT_CONFIG,
+            })?;
+        }
+        Ok(config)
     }
 }
 
@@ -60,11 +75,23 @@ mod tests {
 
     #[test]
     fn contenders_are_told_no_weights_and_only_the_last_has_a_policy() {
-        let policies = Contender::all("rate").map(|contender| {
+        let policies = Contender::all("rate", None).map(|contender| {
             let config = contender.config().unwrap();
             assert!(config.vips[0].servers.iter().all(|server| server.weight == 1.0), "{}", contender.name);
             config.vips[0].policy.kind.as_str()
         });
         assert_eq!(policies, ["static", "static", "rate"]);
+    }
+
+    #[test]
+    fn agents_run_the_model_that_ships_or_the_one_that_is_given() {
+        for policy in ["sac-gru", "qmix"] {
+            let [.., last] = Contender::all(policy, None);
+            assert_eq!(last.config().unwrap().vips[0].policy.model, None);
+        }
+        for policy in ["sac-gru", "rate"] {
+            let [.., last] = Contender::all(policy, Some(Path::new("/nonexistent")));
+            assert_eq!(last.config().unwrap_err().code, EXIT_CONFIG, "{policy}");
+        }
     }
 }

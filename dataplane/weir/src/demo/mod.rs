@@ -15,7 +15,7 @@ mod tally;
 mod view;
 mod world;
 
-use std::{thread, time::Duration};
+use std::{path::PathBuf, thread, time::Duration};
 
 use clap::Args;
 use dataplane::{
@@ -47,8 +47,11 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 0.8, value_parser = load)]
     pub load: f64,
     /// The policy that learns the weights.
-    #[arg(long, default_value = "rate", value_parser = ["active-wcmp", "aquarius", "hlb", "rate"])]
+    #[arg(long, default_value = "rate", value_parser = ["active-wcmp", "aquarius", "hlb", "rate", "sac-gru", "qmix"])]
     pub policy: String,
+    /// The model of an agent (`sac-gru`, `qmix`), made by weir-train; default: the one that ships.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
     /// Seed of arrivals and request sizes.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -88,7 +91,7 @@ impl DemoArgs {
 /// Errors beside that: DPDK does not start on this machine.
 pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let mut view = View::new(args.json);
-    let contenders = Contender::all(&args.policy);
+    let contenders = Contender::all(&args.policy, args.model.as_deref());
     let configs = contenders.iter().map(Contender::config).collect::<Result<Vec<_>, _>>()?;
     let cpus = Cpus::choose(None)?;
     let eal = Eal::init(&EalConfig {

@@ -88,7 +88,7 @@ impl View {
             vip: name.into(),
             policy: board.plan.policy.to_string(),
             mode: if board.plan.mode == policy::steering::Mode::On { "on" } else { "shadow" }.into(),
-            model: board.plan.model.as_ref().map(|model| model.path.display().to_string()),
+            model: board.plan.model.as_ref().map(ToString::to_string),
             fallback: board.plan.fallback.to_string(),
             decisions: board.entries.iter().map(|entry| decision(entry, newest, &names)).collect(),
         })

@@ -86,7 +86,8 @@ pub fn plan(vip: &config::Vip, settings: &PolicySettings, elsewhere: bool) -> Op
         Fallback::Static => Kind::Static,
         Fallback::Hlb => Kind::Hlb,
     };
-    let model = vip.policy.model.clone().map(ModelFile::at);
+    let named = vip.policy.model.clone().map(ModelFile::at);
+    let model = named.or_else(|| policy.is_agent().then(|| ModelFile::shipped(policy)));
     let bounds = Bounds::new(settings.weight_min, settings.weight_max, settings.step_max);
     // The configuration has been checked for these ranges.
     Some(Plan { policy, mode, model, elsewhere, fallback, bounds: bounds.unwrap_or_default() })

@@ -60,21 +60,14 @@ pub(super) fn of_vip(table: &TableReader<'_>, select: Option<Select>) -> VipPoli
         mode: mode.map_or(PolicyMode::On, |mode| mode.value),
         model: model.as_ref().map(|model| PathBuf::from(&model.value)),
     };
-    if let Some(At { value: kind, span }) = kind {
-        if kind.is_agent() && !table.has("model") {
-            table.report.error(
-                &span,
-                format!("policy = \"{kind}\" needs a model"),
-                "add model = \"/etc/weir/model.safetensors\", a file that weir-train has made",
-            );
-        }
-        if let Some(select) = select.filter(|select| kind != Policy::Static && !select.follows_policies()) {
-            table.report.warning(
-                &span,
-                format!("with select = \"{select}\" the policy's weights have no effect"),
-                "write select = \"sed\", or leave it out",
-            );
-        }
+    if let Some(At { value: kind, span }) = kind
+        && let Some(select) = select.filter(|select| kind != Policy::Static && !select.follows_policies())
+    {
+        table.report.warning(
+            &span,
+            format!("with select = \"{select}\" the policy's weights have no effect"),
+            "write select = \"sed\", or leave it out",
+        );
     }
     if let Some(model) = model.filter(|_| !policy.kind.is_agent()) {
         table.report.error(
