@@ -80,7 +80,7 @@ pub struct Sim {
     #[arg(long, value_name = "FILE")]
     pub scenario: PathBuf,
     /// A rule of the data plane (ecmp, wcmp, maglev, rr, lsq, lsq2, sed, sed2), a policy (static, active-wcmp,
-    /// aquarius, hlb, hlb-ada, rate), an agent (the file of its model, which ends in .safetensors), or what nobody can know
+    /// aquarius, hlb, hlb-ada, rate), an agent (sac-gru, qmix, or the file of a model, which ends in .safetensors), or what nobody can know
     /// (oracle, least-work, gsed, gsq, teacher, seer)
     #[arg(long, value_name = "NAME")]
     pub policy: String,

@@ -55,12 +55,11 @@ impl Model {
         Self::from_bytes(&bytes, expected)
     }
 
-    /// Reads a file of either policy, as what it says it is. Of a profile of features that there is not, the error says so.
-    pub fn of_any_policy(path: &Path) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
-        let manifest = Manifest::of(&bytes)?;
+    /// Reads what a file of either policy holds, as what it says it is. Of a profile of features that there is not, the error says so.
+    pub fn of_any_policy(bytes: &[u8]) -> Result<Self, ModelError> {
+        let manifest = Manifest::of(bytes)?;
         let schema = Schema::parse(&manifest.schema.name).unwrap_or(Schema::Native);
-        Self::from_bytes(&bytes, &Expected { policy: manifest.kind.policy(), schema })
+        Self::from_bytes(bytes, &Expected { policy: manifest.kind.policy(), schema })
     }
 
     /// Reads what a file holds.

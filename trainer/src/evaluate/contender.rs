@@ -1,10 +1,10 @@
 //! Who is compared: a way to choose servers, and who sets the weights that it goes by.
 
-use std::{fmt, path::Path, str::FromStr, sync::Arc};
+use std::{fmt, fs, path::Path, str::FromStr, sync::Arc};
 
 use dataplane::tables::select::Select;
 use policy::{
-    agents::{Agent, Engine, Model, ModelError},
+    agents::{self, Agent, Engine, Model, ModelError},
     guard::Bounds,
     rules,
     steering::{Proposer, Steering},
@@ -39,11 +39,14 @@ const ORACLES: [(&str, Oracle); 4] = [
 /// Those who set weights by what no balancer can know.
 const KNOWING: [(&str, Policies); 2] = [("teacher", Policies::Teacher), ("seer", Policies::Seer)];
 
+/// Agents whose models ship.
+const AGENTS: [&str; 2] = ["sac-gru", "qmix"];
+
 /// A trained model's file ends so.
 const MODEL: &str = ".safetensors";
 
-/// One of those that are compared, written as a name, or as a policy's name and a selection rule: `rate/sed`. The name of an
-/// agent is its model's file: `FILE.safetensors/sed`.
+/// One of those that are compared, written as a name, or as a policy's name and a selection rule: `rate/sed`. An agent is written as its
+/// model's file, `FILE.safetensors/sed`, and called by the file's name; those that ship are called `sac-gru` and `qmix`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contender {
     name: String,
@@ -91,6 +94,7 @@ fn names() -> String {
     list(
         fixed
             .chain(rules::NAMES)
+            .chain(AGENTS)
             .chain(KNOWING.map(|(name, _)| name))
             .chain(ORACLES.iter().map(|&(name, _)| name)),
     )
@@ -108,14 +112,24 @@ pub fn select(name: &str) -> Option<Select> {
 impl Contender {
     /// Who is called this, with another selection rule if one is named.
     pub fn new(name: &str, asked: Option<&str>) -> Result<Self, ContenderError> {
-        let full = asked.map_or_else(|| name.to_owned(), |select| format!("{name}/{select}"));
+        let with_rule =
+            |name: &str| asked.map_or_else(|| name.to_owned(), |select| format!("{name}/{select}"));
+        let full = with_rule(name);
         let asked = match asked {
             Some(asked) => Some(select(asked).ok_or_else(|| ContenderError::Select(asked.into()))?),
             None => None,
         };
         if name.ends_with(MODEL) {
             let wrong = |source| ContenderError::Model { file: name.into(), source: Box::new(source) };
-            let model = Model::of_any_policy(Path::new(name)).map_err(wrong)?;
+            let path = Path::new(name);
+            let model = fs::read(path).map_err(|source| ModelError::Read { path: path.into(), source });
+            let model = model.and_then(|bytes| Model::of_any_policy(&bytes)).map_err(wrong)?;
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            return Ok(Self::of(with_rule(&stem), Arc::new(model), asked.unwrap_or(Select::Sed)));
+        }
+        if let Some(shipped) = agents::shipped(name) {
+            let wrong = |source| ContenderError::Model { file: name.into(), source: Box::new(source) };
+            let model = Model::of_any_policy(shipped).map_err(wrong)?;
             return Ok(Self::of(full, Arc::new(model), asked.unwrap_or(Select::Sed)));
         }
         if let Some((_, policy)) = KNOWING.into_iter().find(|(known, _)| *known == name) {
@@ -218,8 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn agents_are_called_by_the_files_of_their_models() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.safetensors");
+        std::fs::write(&file, agents::shipped("qmix").unwrap()).unwrap();
+        let file = file.display().to_string();
+        let contender: Contender = format!("{file}/lsq").parse().unwrap();
+        assert_eq!((contender.name(), contender.choice()), ("mine/lsq", Choice::Rule(Select::Lsq)));
+        let contender: Contender = file.parse().unwrap();
+        assert_eq!((contender.name(), contender.choice()), ("mine", Choice::Rule(Select::Sed)));
+        std::fs::write(&file, "no model").unwrap();
+        let error = file.parse::<Contender>().unwrap_err();
+        assert!(matches!(error, ContenderError::Model { .. }), "{error}");
+    }
+
+    #[test]
     fn whoever_sets_weights_can_be_made() {
-        for name in rules::NAMES {
+        for name in rules::NAMES.into_iter().chain(AGENTS) {
             assert!(Contender::new(name, None).unwrap().pilot().is_some(), "{name}");
         }
         assert!(Contender::new("sed2", None).unwrap().pilot().is_none());

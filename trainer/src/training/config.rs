@@ -298,6 +298,7 @@ impl Config {
         check("replay.batch", batch, batch > 0, "above 0")?;
         check("replay.burn_in", burn_in, burn_in + 1 < length, "shorter than the sequence by 2")?;
         check("replay.stride", stride, stride > 0, "above 0")?;
+        check("scale", self.scale, self.scale > 0, "above 0")?;
         check("judge.every", self.judge.every, self.judge.every > 0, "above 0")?;
         self.worlds.check().map_err(|(key, found, must)| ConfigError::Value { key, found, must })
     }

@@ -215,7 +215,7 @@ impl Run {
             for look in lesson.looks.iter().flatten() {
                 self.normaliser.update(&look.features);
             }
-            if self.stage().0 == Stage::Scale && within + 1 == self.config.scale {
+            if within + 1 == self.config.scale {
                 self.normaliser = self.normaliser.clone().with_clip(Normaliser::CLIP);
             }
             return Ok(Figures::new());
