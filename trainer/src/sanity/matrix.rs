@@ -106,7 +106,7 @@ impl Agent {
     }
 }
 
-/// Learns a game; the reward of what both prefer in the end, times [`REPEATS`].
+/// Learns a game; the reward of what both prefer in the end, times 25.
 pub fn score(table: &Table, updates: usize, seed: u64) -> Result<f64> {
     let [mut first, mut second] = [Agent::new(2 * seed)?, Agent::new(2 * seed + 1)?];
     for _ in 0..updates {
