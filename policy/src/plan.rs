@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Policy,
-    agents::{self, Agent, Engine, Expected, Manifest, Model, ModelError},
-    features::Schema,
+    agents::{self, Agent, Engine, Model, ModelError},
     guard::Bounds,
     rules,
     steering::{Mode, Proposer, Steering},
@@ -192,18 +191,12 @@ impl Plan {
         if file.hash != 0 && hash(&bytes) != file.hash {
             return Err(PlanError::Changed { model: model() });
         }
-        let agent = agent(&bytes, self.policy);
-        agent.map_err(|source| PlanError::Model { model: model(), source: Box::new(source) })
+        let agent = Model::of_policy(&bytes, self.policy.as_str());
+        match agent.and_then(|model| Agent::new(model, Engine::default())) {
+            Ok(agent) => Ok(Box::new(agent)),
+            Err(source) => Err(PlanError::Model { model: model(), source: Box::new(source) }),
+        }
     }
-}
-
-/// The agent of a model, on the features that it was trained on.
-fn agent(bytes: &[u8], policy: Kind) -> Result<Box<dyn Policy>, ModelError> {
-    let manifest = Manifest::of(bytes)?;
-    // Of a profile that there is not, the check of the model says so.
-    let schema = Schema::parse(&manifest.schema.name).unwrap_or(Schema::Native);
-    let model = Model::from_bytes(bytes, &Expected { policy: policy.as_str(), schema })?;
-    Ok(Box::new(Agent::new(model, Engine::default())?))
 }
 
 /// A rule that needs nothing but its name. Agents are none, and count as the configured weights here.

@@ -55,11 +55,16 @@ impl Model {
         Self::from_bytes(&bytes, expected)
     }
 
-    /// Reads what a file of either policy holds, as what it says it is. Of a profile of features that there is not, the error says so.
+    /// Reads what a file of either policy holds, as what it says it is.
     pub fn of_any_policy(bytes: &[u8]) -> Result<Self, ModelError> {
-        let manifest = Manifest::of(bytes)?;
-        let schema = Schema::parse(&manifest.schema.name).unwrap_or(Schema::Native);
-        Self::from_bytes(bytes, &Expected { policy: manifest.kind.policy(), schema })
+        Self::of_policy(bytes, Manifest::of(bytes)?.kind.policy())
+    }
+
+    /// Reads what a file holds, as a model of this policy on the features that it was trained on. Of a profile of features that
+    /// there is not, the error says so.
+    pub fn of_policy(bytes: &[u8], policy: &str) -> Result<Self, ModelError> {
+        let schema = Schema::parse(&Manifest::of(bytes)?.schema.name).unwrap_or(Schema::Native);
+        Self::from_bytes(bytes, &Expected { policy, schema })
     }
 
     /// Reads what a file holds.

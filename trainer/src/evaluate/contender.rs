@@ -1,6 +1,6 @@
 //! Who is compared: a way to choose servers, and who sets the weights that it goes by.
 
-use std::{fmt, fs, path::Path, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, fs, path::Path, str::FromStr, sync::Arc};
 
 use dataplane::tables::select::Select;
 use policy::{
@@ -104,6 +104,17 @@ fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|&(_, what)| what)
 }
 
+/// What the agent is called that this is the name or the file of, and its model; `None`: no agent is meant.
+fn model(name: &str) -> Option<(Cow<'_, str>, Result<Model, ModelError>)> {
+    if let Some(shipped) = agents::shipped(name) {
+        return Some((name.into(), Model::of_any_policy(shipped)));
+    }
+    let path = name.ends_with(MODEL).then(|| Path::new(name))?;
+    let bytes = fs::read(path).map_err(|source| ModelError::Read { path: path.into(), source });
+    let called = path.file_stem().unwrap_or_default().to_string_lossy();
+    Some((called, bytes.and_then(|bytes| Model::of_any_policy(&bytes))))
+}
+
 /// The selection rule of this name in a configuration.
 pub fn select(name: &str) -> Option<Select> {
     find(&SELECTS, name)
@@ -119,18 +130,10 @@ impl Contender {
             Some(asked) => Some(select(asked).ok_or_else(|| ContenderError::Select(asked.into()))?),
             None => None,
         };
-        if name.ends_with(MODEL) {
+        if let Some((called, model)) = model(name) {
             let wrong = |source| ContenderError::Model { file: name.into(), source: Box::new(source) };
-            let path = Path::new(name);
-            let model = fs::read(path).map_err(|source| ModelError::Read { path: path.into(), source });
-            let model = model.and_then(|bytes| Model::of_any_policy(&bytes)).map_err(wrong)?;
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            return Ok(Self::of(with_rule(&stem), Arc::new(model), asked.unwrap_or(Select::Sed)));
-        }
-        if let Some(shipped) = agents::shipped(name) {
-            let wrong = |source| ContenderError::Model { file: name.into(), source: Box::new(source) };
-            let model = Model::of_any_policy(shipped).map_err(wrong)?;
-            return Ok(Self::of(full, Arc::new(model), asked.unwrap_or(Select::Sed)));
+            let model = Arc::new(model.map_err(wrong)?);
+            return Ok(Self::of(with_rule(&called), model, asked.unwrap_or(Select::Sed)));
         }
         if let Some((_, policy)) = KNOWING.into_iter().find(|(known, _)| *known == name) {
             let choice = Choice::Rule(asked.unwrap_or(Select::Sed));

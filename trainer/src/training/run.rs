@@ -9,7 +9,7 @@ use super::{
     config::{Config, Kind, Phase},
     journal::Row,
     lesson::{Lesson, Terms},
-    seat::Manner,
+    seat::{self, Manner},
     student::{Figures, Student, layout},
     worlds::numbered,
 };
@@ -272,12 +272,8 @@ fn share(phase: &Phase, within: u64) -> f64 {
 
 /// The action for a correction.
 fn teach(config: &Config, delta: f64) -> f32 {
-    let delta = (delta as f32).clamp(-config.delta_max, config.delta_max);
-    let distance = |at: &usize| (config.levels[*at] - delta).abs();
-    match (0..config.levels.len()).min_by(|a, b| distance(a).total_cmp(&distance(b))) {
-        Some(level) => level as f32,
-        None => delta / config.delta_max,
-    }
+    let bound = config.delta_max;
+    seat::action(&config.levels, bound, (delta as f32).clamp(-bound, bound))
 }
 
 const fn kind(learner: Kind) -> AgentKind {

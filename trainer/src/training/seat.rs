@@ -102,8 +102,8 @@ impl Seat {
         }
         let Self { agent, manner, draws, walk, proposal, .. } = self;
         agent.propose_by(observation, proposal, |manifest, at, head| {
-            let (action, delta) = choose(*manner, manifest, head, walk[at], draws);
-            look.action[at] = action;
+            let (taken, delta) = choose(*manner, manifest, head, walk[at], draws);
+            look.action[at] = taken;
             delta
         });
         look.features = agent.features().clone();
@@ -134,26 +134,28 @@ fn choose(manner: Manner, manifest: &Manifest, head: &[f32], walk: f64, draws: &
     let bound = manifest.delta_max;
     let own = policy::agents::correction(manifest.kind, head, &manifest.levels, bound);
     let level = |at: usize| (at as f32, manifest.levels[at]);
-    let closest = |delta: f32| {
-        let distance = |at: &usize| (manifest.levels[*at] - delta).abs();
-        (0..manifest.levels.len()).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
-    };
     match (manner, manifest.levels.is_empty()) {
-        (Manner::Wander, continuous) => {
+        (Manner::Wander, _) => {
             let delta = (own + walk as f32 * bound).clamp(-bound, bound);
-            if continuous { (delta / bound, delta) } else { (closest(delta) as f32, delta) }
+            (action(&manifest.levels, bound, delta), delta)
         }
         (Manner::Draw, true) => {
-            let action = squashed::draw_one(head, draws.normal() as f32);
-            (action, action * bound)
+            let drawn = squashed::draw_one(head, draws.normal() as f32);
+            (drawn, drawn * bound)
         }
         (Manner::Draw, false) => level(sample(head, draws)),
-        (Manner::Greedy(_), true) => (own / bound, own),
         (Manner::Greedy(share), false) if draws.uniform() < share => {
             level(draws.below(manifest.levels.len()))
         }
-        (Manner::Greedy(_), false) => level(closest(own)),
+        (Manner::Greedy(_), _) => (action(&manifest.levels, bound, own), own),
     }
+}
+
+/// The action that a correction within ±`bound` comes to: the number of the closest level, or without levels its share of the bound.
+pub fn action(levels: &[f32], bound: f32, delta: f32) -> f32 {
+    let distance = |at: &usize| (levels[*at] - delta).abs();
+    let closest = (0..levels.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    closest.map_or(delta / bound, |level| level as f32)
 }
 
 /// A level with the probability that the softmax of the logits gives it.
