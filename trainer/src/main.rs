@@ -15,8 +15,13 @@ mod command;
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 
 use self::cli::{Cli, Command};
+
+/// Candle allocates at each operation; the system's allocator gives large blocks back and has them zeroed each time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // If it cannot be started over, learning is slower and nothing else.

@@ -90,6 +90,61 @@ fn gradients_of_the_network_through_time_are_those_of_finite_differences() {
     check(&vars, loss, &mut draws);
 }
 
+/// A sequence at once, with servers that come and go, says what it says step by step.
+#[test]
+fn sequence_at_once_is_the_same_step_by_step() {
+    let shape = Shape { server_features: 3, context_features: 2, hidden: 6, outputs: 2 };
+    let (batch, servers, steps) = (2, 3, 4);
+    let mut draws = Draws::new(3, Use::Parameters);
+    let names = shape.parameters().into_iter().map(|(name, shape)| (name.to_owned(), shape));
+    let mut vars = vars(names, &mut draws);
+    let net = Net::new(shape, &builder(&vars)).unwrap();
+    let hidden = Var::from_tensor(&numbers(&mut draws, &[batch, servers, shape.hidden])).unwrap();
+    let active: Vec<f64> = (0..steps * batch * servers).map(|at| f64::from(u8::from(at % 5 != 3))).collect();
+    let input = Input {
+        servers: numbers(&mut draws, &[steps * batch, servers, 3]),
+        context: numbers(&mut draws, &[steps * batch, 2]),
+        active: Tensor::from_vec(active, (steps * batch, servers), &Device::Cpu).unwrap(),
+    };
+    let near = |one: &Tensor, other: &Tensor, bound: f64| {
+        let off = (one - other).unwrap().abs().unwrap().max_all().unwrap().to_dtype(DType::F64).unwrap();
+        assert!(off.to_scalar::<f64>().unwrap() < bound, "{off}");
+    };
+    let same = |net: &Net, input: &Input, hidden: &Tensor, bound: f64| {
+        let at_once = net.sequence(input, hidden).unwrap();
+        let mut memory = hidden.clone();
+        for step in 0..steps {
+            let output = net.step(&input.moments(batch, step, 1).unwrap(), &memory).unwrap();
+            let part = |tensor: &Tensor| tensor.narrow(0, step * batch, batch).unwrap();
+            near(&part(&at_once.head), &output.head, bound);
+            near(&part(&at_once.decoded), &output.decoded, bound);
+            near(&part(&at_once.hidden), &output.hidden, bound);
+            memory = output.hidden;
+        }
+        at_once
+    };
+    let exact = same(&net, &input, hidden.as_tensor(), 1e-12);
+
+    // In single precision too, whose exponentials are others.
+    let single = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap();
+    let tensors = vars.iter().map(|(name, var)| (name.clone(), single(var.as_tensor()))).collect();
+    let narrow = Net::new(shape, &VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)).unwrap();
+    let part = Input {
+        servers: single(&input.servers),
+        context: single(&input.context),
+        active: single(&input.active),
+    };
+    let said = same(&narrow, &part, &single(hidden.as_tensor()), 1e-6);
+    near(&said.head, &single(&exact.head), 1e-5);
+
+    vars.push(("hidden".into(), hidden.clone()));
+    let loss = || {
+        let output = net.sequence(&input, hidden.as_tensor())?;
+        (output.head.sqr()? + output.head)?.sum_all()? + output.hidden.sqr()?.sum_all()?
+    };
+    check(&vars, loss, &mut draws);
+}
+
 const MIXER: MixerShape = MixerShape { state: 3, entity: 2, embed: 5, hyper: 7 };
 
 fn mixer(vars: &Vars) -> Mixer {

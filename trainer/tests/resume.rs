@@ -250,12 +250,13 @@ fn exported_model_proposes_what_the_learner_does() {
 #[test]
 fn actor_starts_from_what_it_was_taught() {
     let batch = replay().sample(4, &mut Draws::new(1, Use::Replay)).unwrap();
+    let input = batch.inputs.moments(batch.rows(), 0, 1).unwrap();
     let learner = sac::Learner::fresh();
     let mut adam = Adam::new(adam::Settings { rate: 1e-2, ..adam::Settings::default() });
     let mut losses = (0..60).map(|_| {
-        let head = learner.actor().step(&batch.inputs[0], &batch.hidden).unwrap().head;
+        let head = learner.actor().step(&input, &batch.hidden).unwrap().head;
         let off = (head.narrow(2, 0, 1).unwrap() - 0.4).unwrap().squeeze(2).unwrap();
-        let loss = (off.sqr().unwrap() * &batch.inputs[0].active).unwrap().mean_all().unwrap();
+        let loss = (off.sqr().unwrap() * &input.active).unwrap().mean_all().unwrap();
         adam.step(learner.params(), &loss.backward().unwrap()).unwrap();
         loss.to_scalar::<f32>().unwrap()
     });
@@ -266,7 +267,7 @@ fn actor_starts_from_what_it_was_taught() {
     let other = sac::Learner::new(layout(), settings(), 2).unwrap();
     export::start_from(other.params(), &model).unwrap();
     let head = |learner: &sac::Learner| {
-        let head = learner.acting().step(&batch.inputs[0], &batch.hidden).unwrap().head;
+        let head = learner.acting().step(&input, &batch.hidden).unwrap().head;
         head.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
     assert_eq!(head(&other), head(&learner));

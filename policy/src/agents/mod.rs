@@ -13,6 +13,7 @@ pub mod fused;
 mod manifest;
 mod model;
 pub mod net;
+pub mod ops;
 mod shape;
 mod shipped;
 

@@ -14,10 +14,13 @@
 //! To permute servers is to permute outputs, and no size depends on their number. Training calls this very code, with a
 //! batch dimension and with variables in place of plain tensors.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::shape::Shape;
+use super::{
+    ops::{gru, pool, product, spread},
+    shape::Shape,
+};
 
 /// What a step gets to see. B is any batch, S the number of servers.
 #[derive(Clone, Debug)]
@@ -41,6 +44,14 @@ pub struct Output {
     pub hidden: Tensor,
 }
 
+impl Input {
+    /// Moments one after another, of which this has `rows` rows each, from `first` on.
+    pub fn moments(&self, rows: usize, first: usize, count: usize) -> Result<Self> {
+        let part = |tensor: &Tensor| tensor.narrow(0, first * rows, count * rows);
+        Ok(Self { servers: part(&self.servers)?, context: part(&self.context)?, active: part(&self.active)? })
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Linear {
     weight: Tensor,
@@ -49,8 +60,9 @@ struct Linear {
 
 impl Linear {
     /// `[N, inputs]` to `[N, outputs]`.
-    fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        rows.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)
+    fn forward(&self, rows: &Tensor, rectified: bool) -> Result<Tensor> {
+        let bias = self.bias.unsqueeze(0)?;
+        spread(&product(rows, &self.weight)?.unsqueeze(0)?, &bias, rectified)?.squeeze(0)
     }
 }
 
@@ -109,58 +121,60 @@ impl Net {
         self.shape
     }
 
+    /// The same, through which no gradient flows.
+    pub fn detach(&self) -> Self {
+        let linear = |layer: &Linear| Linear { weight: layer.weight.detach(), bias: layer.bias.detach() };
+        Self {
+            shape: self.shape,
+            encoder: linear(&self.encoder),
+            encoder_context: self.encoder_context.detach(),
+            pool: linear(&self.pool),
+            input_gates: linear(&self.input_gates),
+            hidden_gates: linear(&self.hidden_gates),
+            decoder: linear(&self.decoder),
+            head: linear(&self.head),
+        }
+    }
+
     /// One step. `hidden` is `[B, S, H]`: zeros at the start, then what the step before gave, detached where no gradient
     /// shall flow back in time.
     pub fn step(&self, input: &Input, hidden: &Tensor) -> Result<Output> {
-        let (batch, servers, features) = input.servers.dims3()?;
-        let width = self.shape.hidden;
-        let mask = input.active.reshape((batch, servers, 1))?;
-        let encoded = self
-            .encoder
-            .forward(&input.servers.reshape((batch * servers, features))?)?
-            .reshape((batch, servers, width))?;
-        let encoded = self.add_context(&encoded, &input.context)?.relu()?;
-        let gru_input = encoded.broadcast_add(&self.pool(&encoded, &mask)?)?;
-        let hidden = self.cell(
-            &gru_input.reshape((batch * servers, width))?,
-            &hidden.reshape((batch * servers, width))?,
-        )?;
-        let mask = mask.reshape((batch * servers, 1))?;
-        let hidden = hidden.broadcast_mul(&mask)?;
-        let decoded = self.decoder.forward(&hidden)?.relu()?;
-        let head = self.head.forward(&decoded)?.broadcast_mul(&mask)?;
-        let rows = |tensor: Tensor| tensor.reshape((batch, servers, ()));
+        self.sequence(input, hidden)
+    }
+
+    /// Steps one after another: input and output have T·B rows in place of B, step by step, and `hidden`, `[B, S, H]`, is from
+    /// before the first. Only the GRU goes through them in order, all else through all of them at once.
+    pub fn sequence(&self, input: &Input, hidden: &Tensor) -> Result<Output> {
+        let (moments, servers, _) = input.servers.dims3()?;
+        let (batch, width) = (hidden.dim(0)?, self.shape.hidden);
+        let (steps, rows, all) = (moments / batch.max(1), batch * servers, moments * servers);
+        let encoded = self.encode(input)?;
+        let pooled = self.pool.forward(&pool(&encoded, &input.active)?, false)?;
+        let gru_input = spread(&encoded, &pooled, false)?.reshape((all, width))?;
+        let hidden = gru(
+            &product(&gru_input, &self.input_gates.weight)?.reshape((steps, rows, 3 * width))?,
+            &self.hidden_gates.weight,
+            [&self.input_gates.bias, &self.hidden_gates.bias],
+            &hidden.reshape((rows, width))?,
+            &input.active.reshape((steps, rows))?,
+        )?
+        .reshape((all, width))?;
+        let decoded = self.decoder.forward(&hidden, true)?;
+        let head = self.head.forward(&decoded, false)?.broadcast_mul(&input.active.reshape((all, 1))?)?;
+        let rows = |tensor: Tensor| tensor.reshape((moments, servers, ()));
         Ok(Output { head: rows(head)?, decoded: rows(decoded)?, hidden: rows(hidden)? })
     }
 
-    /// `[B, S, H]` and `[B, C]` to `[B, S, H]`; Candle has no product over no features.
-    fn add_context(&self, encoded: &Tensor, context: &Tensor) -> Result<Tensor> {
-        if self.shape.context_features == 0 {
-            return Ok(encoded.clone());
-        }
-        encoded.broadcast_add(&context.matmul(&self.encoder_context.t()?)?.unsqueeze(1)?)
-    }
-
-    /// `[B, S, H]` and `[B, S, 1]` to `[B, 1, H]`. Encodings are not negative, so a masked zero never beats the maximum.
-    fn pool(&self, encoded: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let masked = encoded.broadcast_mul(mask)?;
-        let count = mask.sum(1)?.maximum(1.0)?;
-        let mean = masked.sum(1)?.broadcast_div(&count)?;
-        let pooled = Tensor::cat(&[mean, masked.max(1)?], D::Minus1)?;
-        self.pool.forward(&pooled)?.unsqueeze(1)
-    }
-
-    /// `[N, H]` and `[N, H]` to `[N, H]`, with PyTorch's equations: the reset gate acts on `W_hn h + b_hn`.
-    fn cell(&self, input: &Tensor, hidden: &Tensor) -> Result<Tensor> {
+    /// `[M, S, F]` and `[M, C]` to `[M, S, H]`; Candle has no product over no features.
+    fn encode(&self, input: &Input) -> Result<Tensor> {
+        let (moments, servers, features) = input.servers.dims3()?;
         let width = self.shape.hidden;
-        let from_input = self.input_gates.forward(input)?;
-        let from_hidden = self.hidden_gates.forward(hidden)?;
-        let gate = |gates: &Tensor, index: usize| gates.narrow(1, index * width, width);
-        let sigmoid_of =
-            |index| candle_nn::ops::sigmoid(&(gate(&from_input, index)? + gate(&from_hidden, index)?)?);
-        let (reset, update) = (sigmoid_of(0)?, sigmoid_of(1)?);
-        let new = (gate(&from_input, 2)? + (reset * gate(&from_hidden, 2)?)?)?.tanh()?;
-        let kept = (update * (hidden - &new)?)?;
-        new + kept
+        let rows = input.servers.reshape((moments * servers, features))?;
+        if self.shape.context_features == 0 {
+            return self.encoder.forward(&rows, true)?.reshape((moments, servers, width));
+        }
+        let context = product(&input.context, &self.encoder_context)?.unsqueeze(0)?;
+        let context = spread(&context, &self.encoder.bias.unsqueeze(0)?, false)?.squeeze(0)?;
+        spread(&product(&rows, &self.encoder.weight)?.reshape((moments, servers, width))?, &context, true)
     }
 }

@@ -2,7 +2,11 @@
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
-use policy::agents::{Shape, net::Net};
+use policy::agents::{
+    Shape,
+    net::Net,
+    ops::{product, spread},
+};
 
 /// One critic.
 ///
@@ -90,17 +94,16 @@ impl Critic {
     /// The value of actions `[M, S]`, `[M]`.
     pub fn value(&self, seen: &Seen, actions: &Tensor) -> Result<Tensor> {
         let (batch, servers, width) = seen.trunk.dims3()?;
-        let rows = |tensor: &Tensor| tensor.reshape((batch * servers, ()));
-        let from_features = rows(&seen.features)?.matmul(&self.features.t()?)?;
-        let from_action = actions.reshape((batch * servers, 1))?.matmul(&self.action.t()?)?;
-        let about =
-            (rows(&seen.trunk)? + from_features)?.add(&from_action)?.broadcast_add(&self.bias)?.relu()?;
-        let pooled =
-            mean(&about.reshape((batch, servers, width))?, &seen.active)?.matmul(&self.pooled.t()?)?;
-        let own = about.matmul(&self.own.t()?)?.reshape((batch, servers, width))?;
-        let joint = own.broadcast_add(&pooled.unsqueeze(1)?)?.broadcast_add(&self.joint_bias)?.relu()?;
+        let from_features = product(&seen.features, &self.features)?;
+        let from_action = product(&actions.reshape((batch, servers, 1))?, &self.action)?;
+        let about = ((&seen.trunk + from_features)? + from_action)?;
+        let about = about.reshape((1, batch * servers, width))?;
+        let about = spread(&about, &self.bias.unsqueeze(0)?, true)?.reshape((batch, servers, width))?;
+        let pooled = product(&mean(&about, &seen.active)?, &self.pooled)?.unsqueeze(0)?;
+        let pooled = spread(&pooled, &self.joint_bias.unsqueeze(0)?, false)?.squeeze(0)?;
+        let joint = spread(&product(&about, &self.own)?, &pooled, true)?;
         let pooled = mean(&joint, &seen.active)?;
-        pooled.matmul(&self.out.t()?)?.broadcast_add(&self.out_bias)?.squeeze(D::Minus1)
+        product(&pooled, &self.out)?.broadcast_add(&self.out_bias)?.squeeze(D::Minus1)
     }
 }
 

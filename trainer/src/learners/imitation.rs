@@ -28,17 +28,18 @@ const RESTRAINT: f64 = 0.01;
 ///
 /// The first `first` moments only warm the memory up.
 pub fn loss(net: &Net, batch: &Batch, head: Head, first: usize) -> Result<Tensor> {
-    let steps = batch.inputs.len() - 1;
+    let (steps, rows) = (batch.steps(), batch.rows());
     let first = first.min(steps - 1);
-    let heads = unroll(net, &batch.inputs[..steps], &batch.hidden, Memory::From(first))?;
-    let heads = Tensor::stack(&heads, 0)?;
-    let (length, rows, servers, _) = heads.dims4()?;
+    let length = steps - first;
+    let heads = unroll(net, &batch.inputs, steps, &batch.hidden, Memory::From(first))?;
+    let (_, servers, outputs) = heads.dims3()?;
+    let heads = heads.reshape((length, rows, servers, outputs))?;
     let taught = batch.actions.narrow(0, first, length)?;
-    let active: Vec<_> = batch.inputs[first..steps].iter().map(|input| input.active.clone()).collect();
+    let active = batch.inputs.moments(rows, first, length)?.active.reshape((length, rows, servers))?;
     let count = batch.mask.dim(1)?;
     let mask = batch.mask.narrow(0, first, length)?.unsqueeze(2)?;
     let mask = mask.broadcast_as((length, count, rows / count))?.reshape((length, rows, 1))?;
-    let counts = Tensor::stack(&active, 0)?.broadcast_mul(&mask)?;
+    let counts = active.broadcast_mul(&mask)?;
     let losses = match head {
         Head::Squashed => {
             let part = |index| heads.narrow(D::Minus1, index, 1)?.squeeze(D::Minus1);

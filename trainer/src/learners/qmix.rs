@@ -161,39 +161,36 @@ impl Learner {
     /// y = r + γ (1 − terminal) Q'_tot(s', argmax of Q over each choice)       loss = Σ m (Q_tot(s, a) − y)² / Σ m
     /// ```
     pub fn update(&mut self, batch: &Batch) -> candle_core::Result<Update> {
-        let steps = batch.inputs.len() - 1;
+        let steps = batch.steps();
         let first = self.settings.burn_in.min(steps - 1);
-        let heads = unroll(&self.value.net, &batch.inputs, &batch.hidden, Memory::From(first))?;
-        let target_heads = unroll(&self.target.net, &batch.inputs, &batch.hidden, Memory::From(first))?;
-        let (heads, target_heads) = (Tensor::stack(&heads, 0)?, Tensor::stack(&target_heads, 0)?);
+        let unroll = |net| unroll(net, &batch.inputs, steps + 1, &batch.hidden, Memory::From(first));
+        let (heads, target_heads) = (unroll(&self.value.net)?, unroll(&self.target.net)?);
         let learned = steps - first;
         let tail = |tensor: &Tensor| tensor.narrow(0, first, learned);
 
-        let seen = Tensor::cat(&active(&batch.inputs[first..])?, 0)?;
-        let about = batch.inputs[first..].iter().map(entities).collect::<candle_core::Result<Vec<_>>>()?;
-        let about = Tensor::cat(&about, 0)?;
+        let counted = batch.inputs.moments(batch.rows(), first, learned + 1)?;
+        let about = entities(&counted)?;
         let rows = |tensor: &Tensor, from| {
             let each = tensor.dim(0)? / (learned + 1);
             tensor.narrow(0, from * each, learned * each)
         };
         let state = batch.state.narrow(0, first, learned + 1)?.flatten(0, 1)?;
 
-        let now =
-            chosen(&heads.narrow(0, 0, learned)?.flatten(0, 1)?, &tail(&batch.actions)?.flatten(0, 1)?)?;
+        let now = chosen(&rows(&heads, 0)?, &tail(&batch.actions)?.flatten(0, 1)?)?;
         let choices = batch.layout.agents * batch.layout.servers;
         let mix = |value: &Value, values: &Tensor, from| {
             mix(
                 &value.mixer,
                 choices,
                 values,
-                &rows(&seen, from)?,
+                &rows(&counted.active, from)?,
                 &rows(&state, from)?,
                 &rows(&about, from)?,
             )
         };
         let now = mix(&self.value, &now, 0)?;
-        let best = heads.narrow(0, 1, learned)?.detach().argmax(D::Minus1)?.flatten(0, 1)?;
-        let next = chosen(&target_heads.narrow(0, 1, learned)?.flatten(0, 1)?, &best)?;
+        let best = rows(&heads, 1)?.detach().argmax(D::Minus1)?;
+        let next = chosen(&rows(&target_heads, 1)?, &best)?;
         let next = mix(&self.target, &next, 1)?;
 
         let going_on = (1.0 - tail(&batch.terminal)?.flatten_all()?)?;
@@ -263,10 +260,6 @@ pub fn explore(head: &Tensor, epsilon: f64, draws: &mut Draws) -> candle_core::R
 /// `[N, S, O]` and numbers of levels `[N, S]` to `[N, S]`.
 fn chosen(head: &Tensor, levels: &Tensor) -> candle_core::Result<Tensor> {
     head.gather(&levels.to_dtype(DType::U32)?.unsqueeze(D::Minus1)?, D::Minus1)?.squeeze(D::Minus1)
-}
-
-fn active(inputs: &[Input]) -> candle_core::Result<Vec<Tensor>> {
-    Ok(inputs.iter().map(|input| input.active.clone()).collect())
 }
 
 /// What each choice is about: the server's features and those of its agent, `[N, S, F + C]`.

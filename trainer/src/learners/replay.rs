@@ -85,13 +85,13 @@ pub struct Cut {
     pub stride: usize,
 }
 
-/// Sequences side by side. N = B·A rows: agent by agent within a sequence. A list has an entry for each moment.
+/// Sequences side by side. N = B·A rows: agent by agent within a sequence.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// A, S and the sizes.
     pub layout: Layout,
-    /// What was seen, one moment more than steps: `[N, S, F]`, `[N, C]`, `[N, S]`.
-    pub inputs: Vec<Input>,
+    /// What was seen, moment by moment, one more than steps: `[(T + 1)·N, S, F]`, `[(T + 1)·N, C]`, `[(T + 1)·N, S]`.
+    pub inputs: Input,
     /// What was known of the whole, `[T + 1, B, Z]`.
     pub state: Tensor,
     /// What was done, `[T, N, S]`.
@@ -114,6 +114,18 @@ pub struct Replay {
     capacity: usize,
     steps: usize,
     episodes: VecDeque<Episode>,
+}
+
+impl Batch {
+    /// T, how many steps sequences have.
+    pub fn steps(&self) -> usize {
+        self.mask.dims()[0]
+    }
+
+    /// N, how many rows a moment has.
+    pub fn rows(&self) -> usize {
+        self.hidden.dims()[0]
+    }
 }
 
 impl Replay {
@@ -259,14 +271,15 @@ impl Replay {
             moments(time).flat_map(|moment| part(moment).iter().copied()).collect()
         };
         let tensor = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
-        let inputs = (0..=length).map(|time| {
-            Ok(Input {
-                servers: tensor(flat(time, |moment| &moment.servers), &[rows, servers, server_features])?,
-                context: tensor(flat(time, |moment| &moment.context), &[rows, context_features])?,
-                active: tensor(flat(time, |moment| &moment.active), &[rows, servers])?,
-            })
-        });
-        let states = (0..=length).flat_map(|time| flat(time, |moment| &moment.state)).collect();
+        let all = |part: fn(&Moment) -> &[f32]| {
+            (0..=length).map(|time| flat(time, part)).collect::<Vec<_>>().concat()
+        };
+        let seen = (length + 1) * rows;
+        let inputs = Input {
+            servers: tensor(all(|moment| &moment.servers), &[seen, servers, server_features])?,
+            context: tensor(all(|moment| &moment.context), &[seen, context_features])?,
+            active: tensor(all(|moment| &moment.active), &[seen, servers])?,
+        };
         let taken = |time: usize| starts.iter().map(move |(episode, start)| episode.taken.get(start + time));
         let steps = |part: fn(&Taken) -> f32| -> candle_core::Result<Tensor> {
             let values = (0..length).flat_map(|time| taken(time).map(|taken| taken.map_or(0.0, part)));
@@ -277,8 +290,8 @@ impl Replay {
         let actions = actions.flat_map(|taken| taken.map_or(&nothing, |taken| &taken.action)).copied();
         Ok(Batch {
             layout: self.layout,
-            inputs: inputs.collect::<candle_core::Result<_>>()?,
-            state: tensor(states, &[length + 1, count, state])?,
+            inputs,
+            state: tensor(all(|moment| &moment.state), &[length + 1, count, state])?,
             actions: tensor(actions.collect(), &[length, rows, servers])?,
             rewards: steps(|taken| taken.reward)?,
             terminal: steps(|taken| f32::from(u8::from(taken.terminal)))?,
@@ -354,7 +367,7 @@ mod tests {
             assert_eq!(numbers(&batch.rewards), rewards);
             let terminal: Vec<f32> = (0..4).map(|time| f32::from(u8::from(start + time == 4))).collect();
             assert_eq!(numbers(&batch.terminal), terminal);
-            let last = numbers(&batch.inputs[4].servers);
+            let last = numbers(&batch.inputs.moments(2, 4, 1).unwrap().servers);
             assert_eq!(last, [(10 + (start + 4).min(5)) as f32, -((10 + (start + 4).min(5)) as f32)]);
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 2, 4]);

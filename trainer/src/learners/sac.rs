@@ -5,7 +5,7 @@
 //! "Recurrent model-free RL can be a strong baseline for many POMDPs", 2022: actor and critics have memories of their own.
 
 use candle_core::{Device, Tensor};
-use policy::agents::net::{Input, Net};
+use policy::agents::net::Net;
 
 use super::{
     critic::{self, Critic, Seen},
@@ -82,16 +82,15 @@ impl Learner {
     ///
     /// log π is the mean over active servers, so that α means the same for any number of them.
     pub fn update(&mut self, batch: &Batch) -> candle_core::Result<Update> {
-        let view = View::new(batch, self.networks.settings().memory(batch.inputs.len() - 1))?;
+        let steps = batch.steps();
+        let view = View::new(batch, self.networks.settings().memory(steps))?;
         let coef = self.networks.entropy_coef()?;
 
-        let heads =
-            Tensor::cat(&unroll(&self.networks.actor, &batch.inputs, &batch.hidden, view.memory)?, 0)?;
+        let heads = unroll(&self.networks.actor, &batch.inputs, steps + 1, &batch.hidden, view.memory)?;
         let drawn = self.draw(&heads)?;
         let log_density = over_servers(&drawn.log_density, &view.active)?;
         let goal = self.goal(batch, &view, &drawn.actions, &log_density, coef)?;
 
-        let steps = &batch.inputs[..batch.inputs.len() - 1];
         let trunks = self.seen(&self.networks.critics, steps, batch, &view)?;
         let taken = view.taken(batch)?;
         let mut critic_loss = Tensor::zeros((), heads.dtype(), &Device::Cpu)?;
@@ -122,17 +121,17 @@ impl Learner {
         squashed::draw(heads, &noise)
     }
 
-    /// What critics know at these moments, from the first that counts on. Their memories start from nothing.
+    /// What critics know at so many moments, from the first that counts on. Their memories start from nothing.
     fn seen(
         &self,
         critics: &[Critic],
-        inputs: &[Input],
+        moments: usize,
         batch: &Batch,
         view: &View,
     ) -> candle_core::Result<Vec<Seen>> {
         let nothing = batch.hidden.zeros_like()?;
         let seen = critics.iter().map(|critic| {
-            let trunk = Tensor::cat(&unroll(critic.trunk(), inputs, &nothing, view.memory)?, 0)?;
+            let trunk = unroll(critic.trunk(), &batch.inputs, moments, &nothing, view.memory)?;
             Ok(Seen { trunk, features: view.features.clone(), active: view.active.clone() })
         });
         seen.collect()
@@ -147,7 +146,7 @@ impl Learner {
         log_density: &Tensor,
         coef: f64,
     ) -> candle_core::Result<Tensor> {
-        let seen = self.seen(&self.networks.targets, &batch.inputs, batch, view)?;
+        let seen = self.seen(&self.networks.targets, batch.steps() + 1, batch, view)?;
         let actions = view.later(&actions.detach())?;
         let values = self
             .networks

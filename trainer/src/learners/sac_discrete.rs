@@ -76,20 +76,16 @@ impl Learner {
     /// actor  = Σ m mean_j Σ_l π_j(l|s) (α log π_j(l|s) − min_i Q_ij(s, l)) / Σ m
     /// ```
     pub fn update(&mut self, batch: &Batch) -> candle_core::Result<Update> {
-        let view = View::new(batch, self.networks.settings().memory(batch.inputs.len() - 1))?;
+        let steps = batch.steps();
+        let view = View::new(batch, self.networks.settings().memory(steps))?;
         let coef = self.networks.entropy_coef()?;
-        let logits =
-            Tensor::cat(&unroll(&self.networks.actor, &batch.inputs, &batch.hidden, view.memory)?, 0)?;
+        let logits = unroll(&self.networks.actor, &batch.inputs, steps + 1, &batch.hidden, view.memory)?;
         let log_policy = log_softmax(&logits, D::Minus1)?;
         let goal = self.goal(batch, &view, &log_policy.detach(), coef)?;
 
         let nothing = batch.hidden.zeros_like()?;
-        let steps = &batch.inputs[..batch.inputs.len() - 1];
-        let values = self
-            .networks
-            .critics
-            .iter()
-            .map(|net| Tensor::cat(&unroll(net, steps, &nothing, view.memory)?, 0));
+        let values = self.networks.critics.iter();
+        let values = values.map(|net| unroll(net, &batch.inputs, steps, &nothing, view.memory));
         let values = values.collect::<candle_core::Result<Vec<_>>>()?;
         let taken = view.taken(batch)?.to_dtype(DType::U32)?.unsqueeze(D::Minus1)?;
         let mut critic_loss = Tensor::zeros((), logits.dtype(), &Device::Cpu)?;
@@ -127,7 +123,8 @@ impl Learner {
     ) -> candle_core::Result<Tensor> {
         let nothing = batch.hidden.zeros_like()?;
         let targets = self.networks.targets.iter();
-        let values = targets.map(|net| Tensor::cat(&unroll(net, &batch.inputs, &nothing, view.memory)?, 0));
+        let moments = batch.steps() + 1;
+        let values = targets.map(|net| unroll(net, &batch.inputs, moments, &nothing, view.memory));
         let soft = view.later(&soft_value(&view.active, log_policy, &minimum(values)?, coef)?)?;
         let going_on = (1.0 - view.of_steps(&batch.terminal)?)?;
         Ok((view.of_steps(&batch.rewards)? + ((going_on * soft)? * self.networks.settings().discount)?)?

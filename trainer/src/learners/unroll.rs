@@ -12,25 +12,22 @@ pub enum Memory {
     Nothing(usize),
 }
 
-/// What a network says from the first moment that counts on, moment by moment.
-pub fn unroll(net: &Net, inputs: &[Input], hidden: &Tensor, memory: Memory) -> Result<Vec<Tensor>> {
-    let first = match memory {
-        Memory::From(first) => first,
-        Memory::Nothing(first) => {
-            let nothing = hidden.zeros_like()?;
-            return inputs[first..].iter().map(|input| Ok(net.step(input, &nothing)?.head)).collect();
+/// What a network says from the first moment that counts on, of so many of a batch: `[(T − first)·N, S, O]`, moment by moment.
+/// `hidden` is from before all of them, `[N, S, H]`.
+pub fn unroll(net: &Net, inputs: &Input, moments: usize, hidden: &Tensor, memory: Memory) -> Result<Tensor> {
+    let rows = hidden.dim(0)?;
+    let (Memory::From(first) | Memory::Nothing(first)) = memory;
+    let counted = inputs.moments(rows, first, moments - first)?;
+    let hidden = match memory {
+        // All at once, none after another.
+        Memory::Nothing(_) => hidden.zeros_like()?.repeat((moments - first, 1, 1))?,
+        Memory::From(0) => hidden.clone(),
+        Memory::From(first) => {
+            let warm = net.detach().sequence(&inputs.moments(rows, 0, first)?, hidden)?.hidden;
+            warm.narrow(0, (first - 1) * rows, rows)?
         }
     };
-    let mut hidden = hidden.clone();
-    let mut heads = Vec::new();
-    for (time, input) in inputs.iter().enumerate() {
-        let output = net.step(input, &hidden)?;
-        hidden = if time < first { output.hidden.detach() } else { output.hidden };
-        if time >= first {
-            heads.push(output.head);
-        }
-    }
-    Ok(heads)
+    Ok(net.sequence(&counted, &hidden)?.head)
 }
 
 #[cfg(test)]
@@ -56,18 +53,18 @@ mod tests {
         let mut tensor = |shape: &[usize]| {
             Tensor::from_vec(draws.normals(shape.iter().product()), shape, &Device::Cpu).unwrap()
         };
-        let input = |servers: &Tensor, context: &Tensor| Input {
-            servers: servers.clone(),
-            context: context.clone(),
-            active: Tensor::ones((1, 2), DType::F32, &Device::Cpu).unwrap(),
-        };
-        let (servers, context) = (tensor(&[1, 2, 3]), tensor(&[1, 1]));
-        let last = input(&servers, &context);
-        let [one, other] = [input(&tensor(&[1, 2, 3]), &context), input(&tensor(&[1, 2, 3]), &context)];
-        let hidden = tensor(&[1, 2, 4]);
-        let said = |before: &Input, memory| {
-            let heads = unroll(&net, &[before.clone(), last.clone()], &hidden, memory).unwrap();
-            heads.last().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        let last = tensor(&[1, 2, 3]);
+        let [one, other] = [tensor(&[1, 2, 3]), tensor(&[1, 2, 3])];
+        let (context, hidden) = (tensor(&[2, 1]), tensor(&[1, 2, 4]));
+        let said = |before: &Tensor, memory| {
+            let inputs = Input {
+                servers: Tensor::cat(&[before, &last], 0).unwrap(),
+                context: context.clone(),
+                active: Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap(),
+            };
+            let heads = unroll(&net, &inputs, 2, &hidden, memory).unwrap();
+            let heads = heads.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            heads[heads.len() - 4..].to_vec()
         };
         assert_eq!(said(&one, Memory::Nothing(0)), said(&other, Memory::Nothing(0)));
         assert_eq!(said(&one, Memory::Nothing(0)), said(&one, Memory::Nothing(1)));

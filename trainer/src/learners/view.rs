@@ -25,12 +25,9 @@ pub(super) struct View {
 impl View {
     pub fn new(batch: &Batch, memory: Memory) -> Result<Self> {
         let (Memory::From(first) | Memory::Nothing(first)) = memory;
-        let inputs = &batch.inputs[first..];
-        let join = |part: fn(&Input) -> &Tensor| Tensor::cat(&inputs.iter().map(part).collect::<Vec<_>>(), 0);
-        let rows = batch.hidden.dim(0)?;
-        let (features, active) = (join(|input| &input.servers)?, join(|input| &input.active)?);
+        let (rows, steps) = (batch.rows(), batch.steps() - first);
+        let Input { servers: features, active, .. } = batch.inputs.moments(rows, first, steps + 1)?;
         let there = active.max(D::Minus1)?;
-        let steps = inputs.len() - 1;
         let mut view =
             Self { memory, first, steps, rows, agents: batch.layout.agents, features, active, mask: there };
         view.mask = (view.of_steps(&batch.mask)? * view.steps(&view.mask)?)?;

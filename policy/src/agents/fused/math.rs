@@ -12,7 +12,7 @@ const ROUND: f32 = 12_582_912.0;
 /// e^x, within two units in the last place; x is held to −87 … 88, where the result is a normal number.
 ///
 /// Of 0 it is exactly 1. Source of the coefficients: Cephes' `expf` (Moshier).
-#[inline]
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -28,13 +28,13 @@ pub fn exp(x: f32) -> f32 {
 }
 
 /// 1 / (1 + e^−x).
-#[inline]
+#[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// The hyperbolic tangent, within 2·10⁻⁷. Of 0 it is exactly 0.
-#[inline]
+#[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
