@@ -10,6 +10,7 @@ use policy::agents::{
     net::{Input, Net},
 };
 use trainer::learners::{
+    critic::{self, Critic, Seen},
     draws::{Draws, Use},
     mixer::{Choices, Mixer, MixerShape, Qmix},
 };
@@ -143,6 +144,27 @@ fn sequence_at_once_is_the_same_step_by_step() {
         (output.head.sqr()? + output.head)?.sum_all()? + output.hidden.sqr()?.sum_all()?
     };
     check(&vars, loss, &mut draws);
+}
+
+/// The head of a critic, with a server that is not active, and towards what its trunk says and the actions too.
+#[test]
+fn gradients_of_values_are_those_of_finite_differences() {
+    let shape = Shape { server_features: 3, context_features: 2, hidden: 6, outputs: 2 };
+    let mut draws = Draws::new(4, Use::Parameters);
+    let mut vars = vars(critic::parameters(shape), &mut draws);
+    let critic = Critic::new(shape, &builder(&vars)).unwrap();
+    let trunk = Var::from_tensor(&numbers(&mut draws, &[2, 4, shape.hidden])).unwrap();
+    let actions = Var::from_tensor(&numbers(&mut draws, &[2, 4])).unwrap();
+    let active = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0_f64];
+    let seen = Seen {
+        trunk: trunk.as_tensor().clone(),
+        features: numbers(&mut draws, &[2, 4, 3]),
+        active: Tensor::from_slice(&active, (2, 4), &Device::Cpu).unwrap(),
+    };
+    // Of the others, the trunk's own, a value knows nothing.
+    vars.retain(|(name, _)| ["action.", "joint.", "value."].iter().any(|head| name.starts_with(head)));
+    vars.extend([("trunk".into(), trunk), ("actions".into(), actions.clone())]);
+    check(&vars, || critic.value(&seen, actions.as_tensor())?.sqr()?.sum_all(), &mut draws);
 }
 
 const MIXER: MixerShape = MixerShape { state: 3, entity: 2, embed: 5, hyper: 7 };

@@ -18,7 +18,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{
-    ops::{gru, pool, product, spread},
+    ops::{gru, linear, pool, product, spread},
     shape::Shape,
 };
 
@@ -61,8 +61,7 @@ struct Linear {
 impl Linear {
     /// `[N, inputs]` to `[N, outputs]`.
     fn forward(&self, rows: &Tensor, rectified: bool) -> Result<Tensor> {
-        let bias = self.bias.unsqueeze(0)?;
-        spread(&product(rows, &self.weight)?.unsqueeze(0)?, &bias, rectified)?.squeeze(0)
+        linear(&rows.unsqueeze(0)?, &self.weight, &self.bias.unsqueeze(0)?, rectified)?.squeeze(0)
     }
 }
 
@@ -169,12 +168,11 @@ impl Net {
     fn encode(&self, input: &Input) -> Result<Tensor> {
         let (moments, servers, features) = input.servers.dims3()?;
         let width = self.shape.hidden;
-        let rows = input.servers.reshape((moments * servers, features))?;
         if self.shape.context_features == 0 {
+            let rows = input.servers.reshape((moments * servers, features))?;
             return self.encoder.forward(&rows, true)?.reshape((moments, servers, width));
         }
-        let context = product(&input.context, &self.encoder_context)?.unsqueeze(0)?;
-        let context = spread(&context, &self.encoder.bias.unsqueeze(0)?, false)?.squeeze(0)?;
-        spread(&product(&rows, &self.encoder.weight)?.reshape((moments, servers, width))?, &context, true)
+        let context = Linear { weight: self.encoder_context.clone(), bias: self.encoder.bias.clone() };
+        linear(&input.servers, &self.encoder.weight, &context.forward(&input.context, false)?, true)
     }
 }

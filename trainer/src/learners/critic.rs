@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 use policy::agents::{
     Shape,
     net::Net,
-    ops::{product, spread},
+    ops::{average, linear, product, spread},
 };
 
 /// One critic.
@@ -94,21 +94,17 @@ impl Critic {
     /// The value of actions `[M, S]`, `[M]`.
     pub fn value(&self, seen: &Seen, actions: &Tensor) -> Result<Tensor> {
         let (batch, servers, width) = seen.trunk.dims3()?;
-        let from_features = product(&seen.features, &self.features)?;
-        let from_action = product(&actions.reshape((batch, servers, 1))?, &self.action)?;
-        let about = ((&seen.trunk + from_features)? + from_action)?;
-        let about = about.reshape((1, batch * servers, width))?;
-        let about = spread(&about, &self.bias.unsqueeze(0)?, true)?.reshape((batch, servers, width))?;
-        let pooled = product(&mean(&about, &seen.active)?, &self.pooled)?.unsqueeze(0)?;
-        let pooled = spread(&pooled, &self.joint_bias.unsqueeze(0)?, false)?.squeeze(0)?;
-        let joint = spread(&product(&about, &self.own)?, &pooled, true)?;
-        let pooled = mean(&joint, &seen.active)?;
+        let all = batch * servers;
+        let features = seen.features.reshape((1, all, ()))?;
+        let about = linear(&features, &self.features, &self.bias.unsqueeze(0)?, false)?;
+        let from_action = product(&actions.reshape((all, 1))?, &self.action)?;
+        let about = spread(&about.reshape((all, 1, width))?, &from_action, false)?;
+        let about = spread(&about, &seen.trunk.reshape((all, width))?, true)?;
+        let about = about.reshape((batch, servers, width))?;
+        let pooled = average(&about, &seen.active)?.unsqueeze(0)?;
+        let pooled = linear(&pooled, &self.pooled, &self.joint_bias.unsqueeze(0)?, false)?.squeeze(0)?;
+        let joint = linear(&about, &self.own, &pooled, true)?;
+        let pooled = average(&joint, &seen.active)?;
         product(&pooled, &self.out)?.broadcast_add(&self.out_bias)?.squeeze(D::Minus1)
     }
-}
-
-/// The mean of `[M, S, X]` over servers that count, `[M, X]`.
-fn mean(rows: &Tensor, active: &Tensor) -> Result<Tensor> {
-    let count = active.sum_keepdim(1)?.maximum(1.0)?;
-    rows.broadcast_mul(&active.unsqueeze(2)?)?.sum(1)?.broadcast_div(&count)
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
+use policy::agents::ops::linear;
 
 /// The sizes of a mixer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +50,9 @@ impl Layer {
         Ok(Self { weight: layer.get((outputs, inputs), "weight")?, bias: layer.get(outputs, "bias")? })
     }
 
-    /// `[.., inputs]` to `[.., outputs]`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (outputs, inputs) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        shape[x.rank() - 1] = outputs;
-        x.reshape(((), inputs))?.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?.reshape(shape)
+    /// `[N, inputs]` to `[N, outputs]`, no less than 0 if `rectified`.
+    fn forward(&self, x: &Tensor, rectified: bool) -> Result<Tensor> {
+        linear(&x.unsqueeze(0)?, &self.weight, &self.bias.unsqueeze(0)?, rectified)?.squeeze(0)
     }
 }
 
@@ -99,13 +97,16 @@ impl Qmix {
 
     fn mix(&self, choices: &Choices) -> Result<Tensor> {
         let Choices { values, mask, state, entities } = choices;
-        let from_state = self.first_state.forward(state)?.unsqueeze(1)?;
-        let first = self.first_entity.forward(entities)?.broadcast_add(&from_state)?.relu()?;
-        let first = self.first_out.forward(&first)?.abs()?;
+        let (batch, count, _) = entities.dims3()?;
+        let Layer { weight, bias } = &self.first_entity;
+        let from_state = self.first_state.forward(state, false)?.broadcast_add(bias)?;
+        let first = linear(entities, weight, &from_state, true)?.flatten(0, 1)?;
+        let first = self.first_out.forward(&first, false)?.abs()?.reshape((batch, count, ()))?;
         let masked = (values * mask)?.unsqueeze(D::Minus1)?;
-        let hidden = (first.broadcast_mul(&masked)?.sum(1)? + self.bias.forward(state)?)?.elu(1.0)?;
-        let second = self.second_out.forward(&self.second_state.forward(state)?.relu()?)?.abs()?;
-        let value = self.value_out.forward(&self.value_state.forward(state)?.relu()?)?.squeeze(1)?;
+        let bias = self.bias.forward(state, false)?;
+        let hidden = (first.broadcast_mul(&masked)?.sum(1)? + bias)?.elu(1.0)?;
+        let second = self.second_out.forward(&self.second_state.forward(state, true)?, false)?.abs()?;
+        let value = self.value_out.forward(&self.value_state.forward(state, true)?, false)?.squeeze(1)?;
         (hidden * second)?.sum(1)? + value
     }
 }

@@ -5,12 +5,19 @@
 //! Loops are compiled for AVX2 too and chosen at run time; that changes no bits, as nothing is fused or reordered.
 
 mod gru;
+mod linear;
 mod number;
 mod pool;
 mod product;
 mod spread;
 
-pub use self::{gru::gru, pool::pool, product::product, spread::spread};
+pub use self::{
+    gru::gru,
+    linear::linear,
+    pool::{average, pool},
+    product::product,
+    spread::spread,
+};
 
 use candle_core::{CpuStorage, Error, Layout, Result, Storage, StorageRef};
 

@@ -11,8 +11,83 @@ pub fn pool(rows: &Tensor, active: &Tensor) -> Result<Tensor> {
     rows.contiguous()?.apply_op1(Pool { active: active.detach().contiguous()? })
 }
 
+/// The mean alone, of any rows: `[M, W]`.
+pub fn average(rows: &Tensor, active: &Tensor) -> Result<Tensor> {
+    rows.contiguous()?.apply_op1(Average { active: active.detach().contiguous()? })
+}
+
 struct Pool {
     active: Tensor,
+}
+
+struct Average {
+    active: Tensor,
+}
+
+impl CustomOp1 for Average {
+    fn name(&self) -> &'static str {
+        "average"
+    }
+
+    fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (groups, _, width) = layout.shape().dims3()?;
+        let storage = of_type!(rows.dtype(), mean(rows, layout, &self.active))?;
+        Ok((storage, Shape::from((groups, width))))
+    }
+
+    fn bwd(&self, rows: &Tensor, _result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        of_type!(rows.dtype(), backward_of_mean(rows, &gradient.contiguous()?, &self.active)).map(Some)
+    }
+}
+
+fn mean<T: Number>(rows: &CpuStorage, layout: &Layout, active: &Tensor) -> Result<CpuStorage> {
+    let (groups, servers, width) = layout.shape().dims3()?;
+    let rows = numbers::<T>(rows, layout)?;
+    let active = active.storage_and_layout();
+    let active = held::<T>(&active)?;
+    let mut result = vec![T::zero(); groups * width];
+    if servers * width > 0 {
+        vectorised(
+            #[inline(always)]
+            || {
+                let groups = rows.chunks_exact(servers * width).zip(active.chunks_exact(servers));
+                for ((rows, active), mean) in groups.zip(result.chunks_exact_mut(width)) {
+                    let share = T::one() / count(active);
+                    for (row, &active) in rows.chunks_exact(width).zip(active) {
+                        for (mean, &value) in mean.iter_mut().zip(row) {
+                            *mean += value * active * share;
+                        }
+                    }
+                }
+            },
+        );
+    }
+    Ok(T::to_cpu_storage_owned(result))
+}
+
+fn backward_of_mean<T: Number>(rows: &Tensor, gradient: &Tensor, active: &Tensor) -> Result<Tensor> {
+    let (groups, servers, width) = rows.dims3()?;
+    let held_gradient = gradient.storage_and_layout();
+    let held_active = active.storage_and_layout();
+    let (given, active) = (held::<T>(&held_gradient)?, held::<T>(&held_active)?);
+    let mut slopes = vec![T::zero(); groups * servers * width];
+    if servers * width > 0 {
+        vectorised(
+            #[inline(always)]
+            || {
+                let groups = slopes.chunks_exact_mut(servers * width).zip(active.chunks_exact(servers));
+                for ((slopes, active), given) in groups.zip(given.chunks_exact(width)) {
+                    let share = T::one() / count(active);
+                    for (slopes, &active) in slopes.chunks_exact_mut(width).zip(active) {
+                        for (slope, &given) in slopes.iter_mut().zip(given) {
+                            *slope = active * share * given;
+                        }
+                    }
+                }
+            },
+        );
+    }
+    Tensor::from_vec(slopes, (groups, servers, width), gradient.device())
 }
 
 impl CustomOp1 for Pool {

@@ -9,22 +9,16 @@ pub fn product(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
 }
 
 /// Which gradients are asked for: those of the frozen are not.
-struct Product {
-    to_rows: bool,
-    to_weight: bool,
+pub(super) struct Product {
+    pub to_rows: bool,
+    pub to_weight: bool,
 }
 
-impl CustomOp2 for Product {
-    fn name(&self) -> &'static str {
-        "product"
-    }
-
-    fn cpu_fwd(
+impl Product {
+    pub fn forward(
         &self,
-        rows: &CpuStorage,
-        rows_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
+        (rows, rows_layout): (&CpuStorage, &Layout),
+        (weight, weight_layout): (&CpuStorage, &Layout),
     ) -> Result<(CpuStorage, Shape)> {
         let (outputs, inputs) = weight_layout.shape().dims2()?;
         let mut shape = rows_layout.dims().to_vec();
@@ -43,11 +37,10 @@ impl CustomOp2 for Product {
         Ok((result, shape.into()))
     }
 
-    fn bwd(
+    pub fn backward(
         &self,
         rows: &Tensor,
         weight: &Tensor,
-        _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (outputs, inputs) = weight.dims2()?;
@@ -55,5 +48,31 @@ impl CustomOp2 for Product {
         let of_rows = || flat.matmul(&weight.detach())?.reshape(rows.shape());
         let of_weight = || flat.t()?.matmul(&rows.detach().reshape(((), inputs))?);
         Ok((self.to_rows.then(of_rows).transpose()?, self.to_weight.then(of_weight).transpose()?))
+    }
+}
+
+impl CustomOp2 for Product {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        rows_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((rows, rows_layout), (weight, weight_layout))
+    }
+
+    fn bwd(
+        &self,
+        rows: &Tensor,
+        weight: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward(rows, weight, gradient)
     }
 }

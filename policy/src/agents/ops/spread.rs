@@ -11,10 +11,47 @@ pub fn spread(rows: &Tensor, row: &Tensor, rectified: bool) -> Result<Tensor> {
 }
 
 /// What comes out, and which gradients are asked for.
-struct Spread {
-    rectified: bool,
-    to_rows: bool,
-    to_row: bool,
+pub(super) struct Spread {
+    pub rectified: bool,
+    pub to_rows: bool,
+    pub to_row: bool,
+}
+
+impl Spread {
+    /// `result`, of this shape, with a row added to each.
+    pub fn add<T: Number>(
+        &self,
+        mut result: Vec<T>,
+        shape: &Shape,
+        row: (&CpuStorage, &Layout),
+    ) -> Result<CpuStorage> {
+        let (groups, servers, width) = shape.dims3()?;
+        if row.1.dims() != [groups, width] {
+            candle_core::bail!("{:?} spread over {shape:?}", row.1.dims());
+        }
+        let row = numbers::<T>(row.0, row.1)?;
+        if servers * width > 0 {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (rows, row) in result.chunks_exact_mut(servers * width).zip(row.chunks_exact(width)) {
+                        for own in rows.chunks_exact_mut(width) {
+                            for (own, &row) in own.iter_mut().zip(row) {
+                                let sum = *own + row;
+                                // What is not a number passes, so that it shows in the end.
+                                *own = if self.rectified && sum < T::zero() { T::zero() } else { sum };
+                            }
+                        }
+                    }
+                },
+            );
+        }
+        Ok(T::to_cpu_storage_owned(result))
+    }
+
+    pub fn backward(&self, result: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        of_type!(result.dtype(), backward(self, result, &gradient.contiguous()?))
+    }
 }
 
 impl CustomOp2 for Spread {
@@ -35,12 +72,12 @@ impl CustomOp2 for Spread {
 
     fn bwd(
         &self,
-        rows: &Tensor,
+        _rows: &Tensor,
         _row: &Tensor,
         result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        of_type!(rows.dtype(), backward(self, result, &gradient.contiguous()?))
+        self.backward(result, gradient)
     }
 }
 
@@ -49,29 +86,7 @@ fn forward<T: Number>(
     rows: (&CpuStorage, &Layout),
     row: (&CpuStorage, &Layout),
 ) -> Result<CpuStorage> {
-    let (groups, servers, width) = rows.1.shape().dims3()?;
-    if row.1.dims() != [groups, width] {
-        candle_core::bail!("{:?} spread over {:?}", row.1.dims(), rows.1.dims());
-    }
-    let mut result = numbers::<T>(rows.0, rows.1)?.to_vec();
-    let row = numbers::<T>(row.0, row.1)?;
-    if servers * width > 0 {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (rows, row) in result.chunks_exact_mut(servers * width).zip(row.chunks_exact(width)) {
-                    for own in rows.chunks_exact_mut(width) {
-                        for (own, &row) in own.iter_mut().zip(row) {
-                            let sum = *own + row;
-                            // What is not a number passes, so that it shows in the end.
-                            *own = if op.rectified && sum < T::zero() { T::zero() } else { sum };
-                        }
-                    }
-                }
-            },
-        );
-    }
-    Ok(T::to_cpu_storage_owned(result))
+    op.add(numbers::<T>(rows.0, rows.1)?.to_vec(), rows.1.shape(), row)
 }
 
 fn backward<T: Number>(
