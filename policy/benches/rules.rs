@@ -15,7 +15,7 @@ use ipc::{
 use policy::{
     Observation,
     base::RateEstimate,
-    features::{Extractor, Features, Normaliser, Schema},
+    features::{Extractor, Features, Normaliser, Own, Schema},
     rules,
 };
 
@@ -93,7 +93,8 @@ fn steps(criterion: &mut Criterion<CpuTime>) {
                 let (base, previous) = (vec![1.0; servers as usize], vec![0.1; servers as usize]);
                 let (mut extractor, mut out) = (extractor(schema), Features::default());
                 over_frames(bench, servers, |observation| {
-                    extractor.extract(observation, &base, &previous, &mut out);
+                    let own = Own { base: &base, corrections: &previous, ..Own::default() };
+                    extractor.extract(observation, own, &mut out);
                     black_box(&out);
                 });
             });
@@ -103,7 +104,7 @@ fn steps(criterion: &mut Criterion<CpuTime>) {
             let (mut extractor, mut out) = (extractor(Schema::Native), Features::default());
             over_frames(bench, servers, |observation| {
                 estimate.estimate(observation, &mut base);
-                extractor.extract(observation, &base, &[], &mut out);
+                extractor.extract(observation, Own { base: &base, ..Own::default() }, &mut out);
                 black_box(&out);
             });
         });

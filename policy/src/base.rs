@@ -65,6 +65,17 @@ impl Default for Settings {
     }
 }
 
+/// What the estimate of a server rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Grounds {
+    /// Completions that the estimate remembers.
+    pub completed: f64,
+    /// Seconds that it remembers: few after a change was noticed.
+    pub seconds: f64,
+    /// How much it is believed that the server is never full, 0 to 1.
+    pub unbounded: f64,
+}
+
 /// Estimates each server's service rate, shrunk towards the configured weight.
 #[derive(Clone, Debug)]
 pub struct RateEstimate {
@@ -106,6 +117,11 @@ impl RateEstimate {
             self.level(total.open(), base);
         }
         to_mean_one(base);
+    }
+
+    /// What the newest estimate rests on, in the order of the observation's servers.
+    pub fn grounds(&self) -> impl Iterator<Item = Grounds> {
+        self.servers.iter().map(Track::grounds)
     }
 
     /// Forgets everything.

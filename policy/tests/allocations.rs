@@ -5,7 +5,7 @@ use ipc::region::{ServerState, ServerStatistics, StatisticsFrame, VipStatistics}
 use policy::{
     Observation,
     base::RateEstimate,
-    features::{Extractor, Features, Normaliser, Schema},
+    features::{Extractor, Features, Normaliser, Own, Schema},
     rules,
 };
 
@@ -58,7 +58,8 @@ fn features_allocate_nothing_after_the_first_steps() {
         let (mut estimate, mut base, mut out) = (RateEstimate::default(), Vec::new(), Features::default());
         let count = allocations(|observation| {
             estimate.estimate(observation, &mut base);
-            extractor.extract(observation, &base, &[0.1; 64], &mut out);
+            let own = Own { base: &base, corrections: &[0.1; 64], ..Own::default() };
+            extractor.extract(observation, own, &mut out);
         });
         assert_eq!(count, 0, "{}", schema.name());
     }

@@ -44,6 +44,7 @@ impl World {
             end: End::Flows(100_000),
             warmup: 0.1,
             detection: 0,
+            unseen: Vec::new(),
             changes: Vec::new(),
         };
         Self { setup, load, choice }

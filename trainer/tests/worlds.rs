@@ -25,6 +25,7 @@ fn world(seconds: u64) -> Setup {
         end: End::Time(seconds * SECOND),
         warmup: 0.0,
         detection: 3 * SECOND,
+        unseen: Vec::new(),
         changes: Vec::new(),
     }
 }

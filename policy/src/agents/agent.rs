@@ -3,8 +3,8 @@
 use super::{Engine, Manifest, Model, ModelError, Network, action::correction, fused::math};
 use crate::{
     Observation, PerServer, Policy,
-    base::RateEstimate,
-    features::{Extractor, Features},
+    base::{Grounds, RateEstimate},
+    features::{Extractor, Features, Own},
     state::{self, StateError},
 };
 
@@ -17,6 +17,7 @@ pub struct Agent {
     model: Model,
     network: Network,
     base: RateEstimate,
+    grounds: Vec<Grounds>,
     extractor: Extractor,
     servers: PerServer<()>,
     /// `[S, H]`.
@@ -36,6 +37,7 @@ impl Agent {
             network: Network::new(&model, engine).map_err(ModelError::Candle)?,
             model,
             base: RateEstimate::default(),
+            grounds: Vec::new(),
             extractor,
             servers: PerServer::default(),
             hidden: Vec::new(),
@@ -77,7 +79,10 @@ impl Agent {
     ) {
         self.align(observation);
         self.base.estimate(observation, proposal);
-        self.extractor.extract(observation, proposal, &self.previous, &mut self.features);
+        self.grounds.clear();
+        self.grounds.extend(self.base.grounds());
+        let own = Own { base: proposal, grounds: &self.grounds, corrections: &self.previous };
+        self.extractor.extract(observation, own, &mut self.features);
         if !self.correct(choose) {
             self.forget();
             proposal.clear();

@@ -3,7 +3,7 @@
 use ipc::region::ServerStatistics;
 
 use super::{
-    Settings, completed,
+    Grounds, Settings, completed,
     standing::Standing,
     window::{FINITE, Frame, LEVELS, Window, sum},
 };
@@ -104,6 +104,11 @@ impl Track {
         let pace = (self.slow.completed + prior) / (as_pool + prior);
         let unbounded = (expected * (SLOW * pace).min(1.0)).max(self.least(expected, prior));
         (log + self.belief[FINITE] * unbounded.ln()).exp()
+    }
+
+    /// What is known, and how much of it.
+    pub const fn grounds(&self) -> Grounds {
+        Grounds { completed: self.slow.completed, seconds: self.slow.seconds, unbounded: self.belief[FINITE] }
     }
 
     /// Completions per busy time: the least that the rate can be, whatever the server's build.

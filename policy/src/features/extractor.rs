@@ -5,13 +5,27 @@ use ipc::{region::ServerStatistics, sample::Kind};
 use super::{
     Features, Normaliser, NormaliserError, Schema, bounded,
     memory::{Memory, Pool},
-    native, published,
+    native::{self, Said},
+    published,
 };
 use crate::{
     Observation, PerServer,
+    base::Grounds,
     rewards::Objective,
     state::{self, StateError},
 };
+
+/// What an agent itself says of the servers, in the order of the observation's; where it is too short, the base is 1 and the
+/// rest 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Own<'a> {
+    /// The base estimate.
+    pub base: &'a [f64],
+    /// What that rests on.
+    pub grounds: &'a [Grounds],
+    /// The corrections (logarithms) that were added to it last.
+    pub corrections: &'a [f32],
+}
 
 /// Makes the features of one VIP. It remembers, for those that speak of change and of the recent past.
 #[derive(Clone, Debug)]
@@ -57,35 +71,22 @@ impl Extractor {
 
     /// Extracts and normalises.
     ///
-    /// `base` is the base estimate and `previous` the corrections (logarithms) that were added to it last, both in the
-    /// order of the observation's servers; where they are too short, 1 and 0. Shapes of `out`: `servers` is rows ×
-    /// [`Schema::per_server`], `context` is [`Schema::context`], `active` is rows. Every number is finite and within the normaliser's limit.
-    pub fn extract(
-        &mut self,
-        observation: &Observation<'_>,
-        base: &[f64],
-        previous: &[f32],
-        out: &mut Features,
-    ) {
-        self.extract_raw(observation, base, previous, out);
+    /// Shapes of `out`: `servers` is rows × [`Schema::per_server`], `context` is [`Schema::context`], `active` is rows. Every
+    /// number is finite and within the normaliser's limit.
+    pub fn extract(&mut self, observation: &Observation<'_>, own: Own<'_>, out: &mut Features) {
+        self.extract_raw(observation, own, out);
         self.normaliser.apply(out);
     }
 
     /// Extracts as [`Extractor::extract`] does, without normalising: what [`Normaliser::update`] learns from.
-    pub fn extract_raw(
-        &mut self,
-        observation: &Observation<'_>,
-        base: &[f64],
-        previous: &[f32],
-        out: &mut Features,
-    ) {
+    pub fn extract_raw(&mut self, observation: &Observation<'_>, own: Own<'_>, out: &mut Features) {
         let seconds = self.remember(observation);
         let bases =
-            observation.servers.iter().enumerate().map(|(at, _)| base.get(at).copied().unwrap_or(1.0));
+            observation.servers.iter().enumerate().map(|(at, _)| own.base.get(at).copied().unwrap_or(1.0));
         self.scratch.clear();
         self.scratch.extend(bases.map(|base| if base > 1e-12 && base < 1e12 { base } else { 1.0 }));
         let pool = Pool::of(observation, &self.scratch, self.servers.iter());
-        self.rows(observation, previous, &pool, out);
+        self.rows(observation, own, &pool, out);
         self.context(observation, &pool, seconds, &mut out.context);
     }
 
@@ -124,7 +125,7 @@ impl Extractor {
         seconds
     }
 
-    fn rows(&self, observation: &Observation<'_>, previous: &[f32], pool: &Pool, out: &mut Features) {
+    fn rows(&self, observation: &Observation<'_>, own: Own<'_>, pool: &Pool, out: &mut Features) {
         let servers = observation.servers;
         let rows = self.schema.rows().unwrap_or(servers.len());
         let width = self.schema.per_server();
@@ -136,24 +137,20 @@ impl Extractor {
         let places = out.servers.chunks_exact_mut(width);
         for (at, ((place, server), memory)) in places.zip(servers).zip(self.servers.iter()).enumerate() {
             if Observation::is_active(server) {
-                let correction = previous.get(at).copied().unwrap_or(0.0);
-                self.row(server, memory, self.scratch[at], correction, pool, place);
+                let said = Said {
+                    base: self.scratch[at],
+                    grounds: own.grounds.get(at).copied().unwrap_or_default(),
+                    correction: own.corrections.get(at).copied().unwrap_or(0.0),
+                };
+                self.row(server, memory, said, pool, place);
             }
         }
     }
 
-    fn row(
-        &self,
-        server: &ServerStatistics,
-        memory: &Memory,
-        base: f64,
-        correction: f32,
-        pool: &Pool,
-        place: &mut [f32],
-    ) {
+    fn row(&self, server: &ServerStatistics, memory: &Memory, said: Said, pool: &Pool, place: &mut [f32]) {
         let mut eleven = [0.0; 11];
         match self.schema {
-            Schema::Native => put(&native::row(server, memory, base, correction, pool), place),
+            Schema::Native => put(&native::row(server, memory, said, pool), place),
             Schema::Orig11 => {
                 published::statistics(server, &[Kind::FlowCompletion, Kind::FlowDuration], pool, &mut eleven);
                 put(&eleven, place);

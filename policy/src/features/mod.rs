@@ -11,7 +11,7 @@ mod published;
 mod schema;
 
 pub use self::{
-    extractor::Extractor,
+    extractor::{Extractor, Own},
     normaliser::{Normaliser, NormaliserError, Running},
     schema::Schema,
 };

@@ -3,7 +3,7 @@
 use ipc::{region::ServerStatistics, sample::Kind};
 
 use super::memory::{Memory, Pool, load, log};
-use crate::Observation;
+use crate::{Observation, base::Grounds};
 
 /// Kinds of samples that a server is known by, in their order.
 const KINDS: [Kind; 4] = [Kind::FlowDuration, Kind::FlowCompletion, Kind::Handshake, Kind::RequestLatency];
@@ -13,7 +13,7 @@ const SLOTS: f64 = ipc::reservoir::SLOTS as f64;
 const LARGEST: f64 = 8.0;
 
 /// Names of a server's features.
-pub const SERVER: [&str; 37] = [
+pub const SERVER: [&str; 40] = [
     "open",
     "weight",
     "base",
@@ -51,6 +51,9 @@ pub const SERVER: [&str; 37] = [
     "open_change",
     "flow_duration_change",
     "correction",
+    "base_completed",
+    "base_seconds",
+    "base_unbounded",
 ];
 
 /// Names of the features of the VIP.
@@ -71,14 +74,20 @@ pub const CONTEXT: [&str; 14] = [
     "reward",
 ];
 
+/// What the agent itself says of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// The base estimate.
+    pub base: f64,
+    /// What that rests on.
+    pub grounds: Grounds,
+    /// What was added to its logarithm last.
+    pub correction: f32,
+}
+
 /// A row of one active server.
-pub fn row(
-    server: &ServerStatistics,
-    memory: &Memory,
-    base: f64,
-    correction: f32,
-    pool: &Pool,
-) -> [f64; SERVER.len()] {
+pub fn row(server: &ServerStatistics, memory: &Memory, said: Said, pool: &Pool) -> [f64; SERVER.len()] {
+    let Said { base, grounds, correction } = said;
     let recent = &memory.recent;
     let share = base / pool.base.max(1e-12);
     let mut row = [0.0; SERVER.len()];
@@ -101,6 +110,9 @@ pub fn row(
         memory.open_change,
         memory.duration_change,
         f64::from(correction),
+        grounds.completed.ln_1p(),
+        grounds.seconds.ln_1p(),
+        grounds.unbounded,
     ]);
     row.map(|value| value.clamp(-LARGEST, LARGEST))
 }

@@ -43,7 +43,10 @@ impl Schema {
 
     /// Rises whenever a feature changes its meaning, place or number.
     pub const fn version(self) -> u32 {
-        1
+        match self {
+            Self::Native => 2,
+            Self::Orig11 | Self::Orig6 | Self::Grouped18 | Self::Flat74 => 1,
+        }
     }
 
     /// How many features a server has.

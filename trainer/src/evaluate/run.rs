@@ -117,9 +117,9 @@ impl<H: Helm> Drive<H> {
         &self.helms
     }
 
-    /// The same, when the run is over.
-    pub fn into_helms(self) -> Vec<H> {
-        self.helms
+    /// The same, to tell them something.
+    pub fn helms_mut(&mut self) -> &mut [H] {
+        &mut self.helms
     }
 }
 

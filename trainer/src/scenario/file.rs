@@ -180,6 +180,7 @@ impl File {
             end,
             warmup: self.warmup,
             detection: self.detection.nanos(),
+            unseen: Vec::new(),
             changes,
         };
         let people = People::new(self.arrivals, folder)?;

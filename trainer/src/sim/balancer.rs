@@ -89,6 +89,7 @@ pub struct Balancer {
     packets: u64,
     bytes: u64,
     bank: Bank,
+    unseen: [bool; Kind::COUNT],
     watches: Watches,
     /// Up to when watched flows have said how long they have lasted.
     heard_until: u64,
@@ -128,6 +129,7 @@ impl Balancer {
             packets: 0,
             bytes: 0,
             bank: Bank::new(settings),
+            unseen: [false; Kind::COUNT],
             watches: Watches::default(),
             heard_until: 0,
             frame: StatisticsFrame::default(),
@@ -135,6 +137,13 @@ impl Balancer {
         };
         balancer.rebuild();
         balancer
+    }
+
+    /// The same, without samples of these kinds.
+    #[must_use]
+    pub fn without(mut self, unseen: &[Kind]) -> Self {
+        unseen.iter().for_each(|kind| self.unseen[kind.index()] = true);
+        self
     }
 
     /// What it knows of each server: counters, states, weights. Samples are in [`Balancer::observe`] only.
@@ -322,6 +331,9 @@ impl Balancer {
     }
 
     fn sample(&mut self, t: u64, server: usize, kind: Kind, value: u64) {
+        if self.unseen[kind.index()] {
+            return;
+        }
         self.news[server][kind.index()] = true;
         self.bank.offer(&Sample { t, value, vip: VIP, server: ServerId(server as u32), kind });
     }
@@ -369,6 +381,17 @@ mod tests {
         let mut balancer = balancer(Select::Sed, &[1.0, 2.0, 3.0, 4.0]);
         balancer.set_weights(&[f64::NAN, -1.0, 0.0, 5.0]);
         assert_eq!(balancer.servers().iter().map(|s| s.weight).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 5.0]);
+    }
+
+    #[test]
+    fn kinds_that_a_balancer_does_not_see_are_missing_and_no_others() {
+        let mut balancer = balancer(Select::Lsq, &[1.0]).without(&[Kind::RequestLatency]);
+        let flow = balancer.begin(0, 0, 0, 0);
+        balancer.request(MS, &flow, true);
+        balancer.answered(3 * MS, &flow, MS);
+        let server = balancer.observe(5 * MS).vips().next().unwrap().1[0];
+        let seen: Vec<_> = Kind::ALL.into_iter().filter(|&kind| server.kind(kind).is_some()).collect();
+        assert_eq!(seen, [Kind::FlowCompletion, Kind::Handshake, Kind::PacketGap, Kind::FlowBytes]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a run is about: the world at its beginning, and what changes in it.
 
+use ipc::sample::Kind;
+
 use super::{arrivals::Demand, law::Law, noise::Noise, rng::Stream, server::ServerSpec};
 
 /// A world. Servers are named by their index.
@@ -19,6 +21,8 @@ pub struct Setup {
     pub warmup: f64,
     /// After how long balancers notice that a server has died or is back, in nanoseconds.
     pub detection: u64,
+    /// Kinds of samples that balancers do not get, as where nothing acknowledges answers.
+    pub unseen: Vec<Kind>,
     /// What changes, in any order.
     pub changes: Vec<Timed>,
 }

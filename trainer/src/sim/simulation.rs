@@ -95,7 +95,8 @@ impl Simulation {
         for (at, change) in (0..).zip(&setup.changes) {
             queue.schedule(change.at, Event::Change(at));
         }
-        let balancer = |number| Balancer::new(choice.rule(), &setup.servers, seed, number);
+        let balancer =
+            |number| Balancer::new(choice.rule(), &setup.servers, seed, number).without(&setup.unseen);
         let mut simulation = Self {
             queue,
             now: 0,

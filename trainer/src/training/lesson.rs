@@ -82,14 +82,22 @@ impl Lesson {
         let seats = (0..u64::from(world.setup.balancers)).map(|number| {
             let agent = Agent::new(model.clone(), Engine::Fused)?;
             let draws = Draws::new(numbered(seed, number), Use::Exploration);
-            Ok::<_, ModelError>(Seat::new(agent, manner, objective.clone(), draws))
+            Ok::<_, ModelError>(Seat::new(agent, objective.clone(), draws))
         });
         let mut drive = Drive::of(simulation, seats.collect::<Result<_, _>>()?, terms.period);
         let mut twin = needs_twin(terms.pay).then(|| twin(world, terms));
         let mut area = [0_u128; 2];
         let (mut reports, mut held_by_twin) = (Vec::new(), Vec::new());
+        let past = world.past / terms.period;
+        drive.advance(past * terms.period);
+        drive.helms_mut().iter_mut().for_each(|seat| seat.begin(manner));
+        held(drive.simulation(), &mut area[0], terms.period);
+        if let Some(twin) = &mut twin {
+            twin.advance(past * terms.period);
+            held(twin.simulation(), &mut area[1], terms.period);
+        }
         for step in 1..=terms.steps as u64 + 1 {
-            let until = step * terms.period;
+            let until = (past + step) * terms.period;
             drive.advance(until);
             reports.push(Report::of(drive.simulation(), world, &mut area[0], terms.period));
             if let Some(twin) = &mut twin {
@@ -281,7 +289,7 @@ mod tests {
     }
 
     fn world(seed: u64) -> World {
-        Family { servers: [3, 3], many: 0.0, balancers: [2, 2], ..Family::default() }
+        Family { servers: [3, 3], many: 0.0, balancers: [2, 2], fresh: 1.0, ..Family::default() }
             .draw(seed, 2_000_000_000)
     }
 
@@ -297,6 +305,20 @@ mod tests {
             let busy = lesson(Kind::SacGru, Manner::Wander, pay);
             assert!(busy.rewards.iter().any(|&reward| reward != 0.0));
         }
+    }
+
+    #[test]
+    fn balancers_know_what_was_before_the_episode() {
+        let base_completed = |past| {
+            let mut world = world(5);
+            world.past = past;
+            let lesson = Lesson::hold(&world, &model(Kind::Qmix), Manner::Greedy(0.0), &TERMS, 9).unwrap();
+            assert_eq!((lesson.looks[0].len(), lesson.rewards.clone()), (41, vec![0.0; 40]));
+            let names = Schema::Native.server_names();
+            let at = names.iter().position(|&name| name == "base_completed").unwrap();
+            lesson.looks[0][0].features.servers[at]
+        };
+        assert!(base_completed(0) < 1.0 && base_completed(10_000_000_000) > 2.0);
     }
 
     #[test]

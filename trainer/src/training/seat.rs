@@ -65,12 +65,12 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// An agent at the beginning of an episode.
-    pub fn new(agent: Agent, manner: Manner, objective: Objective, draws: Draws) -> Self {
+    /// An agent before an episode: it does what it would do by itself.
+    pub fn new(agent: Agent, objective: Objective, draws: Draws) -> Self {
         Self {
             agent,
             steering: Steering::new(Proposer::Elsewhere, Box::new(rules::Static), Bounds::default()),
-            manner,
+            manner: Manner::Greedy(0.0),
             draws,
             objective,
             walk: Vec::new(),
@@ -81,7 +81,13 @@ impl Seat {
         }
     }
 
-    /// What it saw and did, step by step.
+    /// The episode begins.
+    pub fn begin(&mut self, manner: Manner) {
+        self.manner = manner;
+        self.looks.clear();
+    }
+
+    /// What it saw and did, step by step, since the episode began.
     pub fn looks(&self) -> &[Look] {
         &self.looks
     }
@@ -96,9 +102,11 @@ impl Seat {
             ..Look::default()
         };
         self.walk.resize(servers, 0.0);
-        for place in &mut self.walk {
-            let kept = 1.0 - 1.0 / WALK_MEMORY;
-            *place = place.mul_add(kept, WALK * (1.0 - kept * kept).sqrt() * self.draws.normal());
+        if self.manner == Manner::Wander {
+            for place in &mut self.walk {
+                let kept = 1.0 - 1.0 / WALK_MEMORY;
+                *place = place.mul_add(kept, WALK * (1.0 - kept * kept).sqrt() * self.draws.normal());
+            }
         }
         let Self { agent, manner, draws, walk, proposal, .. } = self;
         agent.propose_by(observation, proposal, |manifest, at, head| {

@@ -1,5 +1,8 @@
 //! The worlds that agents learn in: drawn at random, so that none of them can be learned by heart.
 
+use std::ops::Range;
+
+use ipc::sample::Kind;
 use serde::Deserialize;
 
 use crate::{
@@ -53,6 +56,14 @@ pub struct Family {
     pub failure: f64,
     /// How often one is added.
     pub addition: f64,
+    /// How often an episode begins with the world. In the others the balancers have been at work before.
+    pub fresh: f64,
+    /// For how long; the logarithm is drawn.
+    pub past: [Span; 2],
+    /// How often servers were slow for a while in that time, whose samples are still there when the episode begins.
+    pub spells: f64,
+    /// How often balancers have no `request_latency`, and how often no `handshake`.
+    pub unseen: f64,
 }
 
 impl Default for Family {
@@ -63,7 +74,7 @@ impl Default for Family {
             many_servers: 64,
             balancers: [1, 6],
             load: [0.4, 0.97],
-            work: [Span(5e6), Span(4e8)],
+            work: [Span(2e6), Span(4e8)],
             most_flows: 3000.0,
             laws: vec![Sizes::Exponential, Sizes::Lognormal, Sizes::Hyperexponential],
             bursts: 0.2,
@@ -75,6 +86,10 @@ impl Default for Family {
             noise: 0.2,
             failure: 0.05,
             addition: 0.05,
+            fresh: 0.3,
+            past: [Span(1e9), Span(6e10)],
+            spells: 0.3,
+            unseen: 0.2,
         }
     }
 }
@@ -100,6 +115,8 @@ pub struct World {
     pub setup: Setup,
     /// Flows a second, on average.
     pub rate: f64,
+    /// How long balancers have been at work when the episode begins, in nanoseconds.
+    pub past: u64,
     bursts: bool,
     seed: u64,
 }
@@ -161,6 +178,8 @@ impl Family {
         check("worlds.load", format!("{:?}", self.load), low > 0.0 && low <= high, "rising, above 0")?;
         let [low, high] = self.work.map(|span| span.0);
         check("worlds.work", format!("{:?}", self.work), low > 0.0 && low <= high, "rising, above 0")?;
+        let [low, high] = self.past.map(|span| span.0);
+        check("worlds.past", format!("{:?}", self.past), low > 0.0 && low <= high, "rising, above 0")?;
         let [low, high] = self.speed;
         check("worlds.speed", format!("{:?}", self.speed), low > 0.0 && low <= high, "rising, above 0")?;
         let cores = !self.cores.is_empty() && self.cores.iter().all(|&cores| cores > 0);
@@ -172,7 +191,7 @@ impl Family {
         check("worlds.most_flows", self.most_flows.to_string(), self.most_flows > 0.0, "above 0")
     }
 
-    /// The world of this seed, whose changes happen within so many nanoseconds.
+    /// The world of this seed, for an episode of so many nanoseconds, in which its changes happen.
     pub fn draw(&self, seed: u64, lasting: u64) -> World {
         let draws = &mut Draws::new(seed, Use::World);
         let most = if draws.uniform() < self.many { self.many_servers } else { self.servers[1] };
@@ -180,7 +199,8 @@ impl Family {
         let mut servers = self.machines(draws, count);
         self.tell(draws, &mut servers);
         let mut changes = Vec::new();
-        self.change(draws, &mut servers, lasting, &mut changes);
+        let past = self.past(draws, &servers, &mut changes);
+        self.change(draws, &mut servers, past..past + lasting, &mut changes);
         let capacity: f64 = servers.iter().filter(|server| server.present).map(ServerSpec::capacity).sum();
         let load = within(draws, self.load);
         let work =
@@ -190,6 +210,8 @@ impl Family {
         let most = (MOST_ROWS / count).clamp(fewest, most.max(fewest));
         let balancers = (fewest + draws.below(most + 1 - fewest)) as u32;
         let furthest = logarithmic(draws, [1e5, 1e7]);
+        let unseen = [Kind::RequestLatency, Kind::Handshake];
+        let unseen = unseen.into_iter().filter(|_| draws.uniform() < self.unseen).collect();
         let setup = Setup {
             balancers,
             servers,
@@ -199,10 +221,11 @@ impl Family {
             end: End::Time(u64::MAX / 2),
             warmup: 0.0,
             detection: 3_000_000_000,
+            unseen,
             changes,
         };
         let bursts = draws.uniform() < self.bursts;
-        World { setup, rate: load * capacity / work * 1e9, bursts, seed: numbered(seed, 0) }
+        World { setup, rate: load * capacity / work * 1e9, past, bursts, seed: numbered(seed, 0) }
     }
 
     /// Up to three kinds of machines.
@@ -231,9 +254,36 @@ impl Family {
         }
     }
 
-    fn change(&self, draws: &mut Draws, servers: &mut [ServerSpec], lasting: u64, changes: &mut Vec<Timed>) {
+    /// What was before the episode, and for how long.
+    fn past(&self, draws: &mut Draws, servers: &[ServerSpec], changes: &mut Vec<Timed>) -> u64 {
+        let past = logarithmic(draws, self.past.map(|span| span.0));
+        if draws.uniform() < self.fresh {
+            return 0;
+        }
+        if draws.uniform() < self.spells {
+            for _ in 0..1 + draws.below(servers.len().div_ceil(2)) {
+                let server = draws.below(servers.len());
+                let speed = servers[server].speed;
+                let factor = logarithmic(draws, [0.1, 0.7]);
+                let [begin, end] = [within(draws, [0.0, 0.8]), within(draws, [0.8, 1.0])];
+                for (at, speed) in [(begin, speed * factor), (end, speed)] {
+                    changes.push(Timed { at: (past * at) as u64, change: Change::Speed { server, speed } });
+                }
+            }
+        }
+        past as u64
+    }
+
+    fn change(
+        &self,
+        draws: &mut Draws,
+        servers: &mut [ServerSpec],
+        episode: Range<u64>,
+        changes: &mut Vec<Timed>,
+    ) {
         let mut at = |draws: &mut Draws, change| {
-            changes.push(Timed { at: (within(draws, [0.1, 0.9]) * lasting as f64) as u64, change });
+            let within = within(draws, [0.1, 0.9]) * (episode.end - episode.start) as f64;
+            changes.push(Timed { at: episode.start + within as u64, change });
         };
         if draws.uniform() < self.change {
             for _ in 0..1 + draws.below(3) {
@@ -291,6 +341,30 @@ mod tests {
             assert_eq!(format!("{world:?}"), format!("{:?}", family.draw(seed, 20_000_000_000)));
         }
         assert!((150..350).contains(&told[1]), "half of the worlds are told rightly: {told:?}");
+    }
+
+    #[test]
+    fn what_was_before_the_episode_is_over_when_it_begins() {
+        let family = Family { change: 0.0, noise: 0.0, failure: 0.0, addition: 0.0, ..Family::default() };
+        let (mut fresh, mut spells, mut unseen) = (0, 0, 0);
+        for seed in 0..500 {
+            let World { past, setup, .. } = family.draw(seed, 20_000_000_000);
+            fresh += usize::from(past == 0);
+            assert!(past == 0 || (1_000_000_000..=60_000_000_000).contains(&past));
+            spells += usize::from(!setup.changes.is_empty());
+            unseen += setup.unseen.len();
+            assert!(setup.changes.iter().all(|timed| timed.at <= past));
+            let mut speeds: Vec<_> = setup.servers.iter().map(|server| server.speed).collect();
+            let mut changes = setup.changes.clone();
+            changes.sort_by_key(|timed| timed.at);
+            for timed in changes {
+                let Change::Speed { server, speed } = timed.change else { panic!("{timed:?}") };
+                speeds[server] = speed;
+            }
+            assert!(speeds.iter().zip(&setup.servers).all(|(speed, server)| *speed == server.speed));
+        }
+        assert!((100..200).contains(&fresh) && (70..140).contains(&spells), "{fresh} {spells}");
+        assert!((150..250).contains(&unseen), "each of two kinds in a fifth of the worlds: {unseen}");
     }
 
     #[test]

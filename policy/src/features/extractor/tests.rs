@@ -35,7 +35,11 @@ fn extractor(schema: Schema) -> Extractor {
 fn extract(extractor: &mut Extractor, t: u64, servers: &[ServerStatistics], base: &[f64]) -> Features {
     let (vip, mut out) =
         (VipStatistics { flow_rate: 500.0, created: 99, ..VipStatistics::new(0) }, Features::default());
-    extractor.extract(&Observation { t, vip: &vip, servers }, base, &[0.5, -0.25], &mut out);
+    extractor.extract(
+        &Observation { t, vip: &vip, servers },
+        Own { base, corrections: &[0.5, -0.25], ..Own::default() },
+        &mut out,
+    );
     out
 }
 
@@ -47,13 +51,13 @@ fn named(features: &Features, schema: Schema, row: usize, name: &str) -> f32 {
 #[test]
 fn schemas_have_the_published_sizes_and_names_of_their_own() {
     for (schema, name, per_server, context) in [
-        (Schema::Native, "native", 37, 14),
+        (Schema::Native, "native", 40, 14),
         (Schema::Orig11, "orig11", 11, 0),
         (Schema::Orig6, "orig6", 6, 0),
         (Schema::Grouped18, "grouped18", 4, 2),
         (Schema::Flat74, "flat74", 4, 10),
     ] {
-        assert_eq!((schema.per_server(), schema.context(), schema.version()), (per_server, context, 1));
+        assert_eq!((schema.per_server(), schema.context()), (per_server, context));
         assert_eq!(Schema::parse(name), Some(schema));
         for names in [schema.server_names(), schema.context_names()] {
             for (at, name) in names.iter().enumerate() {
@@ -245,7 +249,12 @@ proptest! {
         rates in prop::array::uniform3(prop_oneof![Just(0.0), Just(f64::MAX), 0.0..1e9_f64]),
         base in prop::collection::vec(prop_oneof![Just(0.0), Just(f64::NAN), Just(f64::INFINITY), 0.0..1e9_f64], 0..20),
         previous in prop::collection::vec(any::<f32>(), 0..20),
+        grounds in prop::collection::vec((0.0..f64::MAX, 0.0..f64::MAX, 0.0..=1.0), 0..20),
     ) {
+        let grounds: Vec<_> = grounds
+            .into_iter()
+            .map(|(completed, seconds, unbounded)| Grounds { completed, seconds, unbounded })
+            .collect();
         for schema in Schema::ALL {
             let mut extractor = Extractor::new(schema, Normaliser::identity(schema)).unwrap();
             let mut out = Features::default();
@@ -253,7 +262,7 @@ proptest! {
                 let servers = numbered(servers.clone());
                 let [packet_rate, byte_rate, flow_rate] = rates;
                 let vip = VipStatistics { packet_rate, byte_rate, flow_rate, created: *t, ..VipStatistics::new(0) };
-                extractor.extract(&Observation { t: *t, vip: &vip, servers: &servers }, &base, &previous, &mut out);
+                extractor.extract(&Observation { t: *t, vip: &vip, servers: &servers }, Own { base: &base, grounds: &grounds, corrections: &previous }, &mut out);
                 assert_fit(schema, &out, &servers);
             }
         }
@@ -266,6 +275,11 @@ proptest! {
     ) {
         let base = [0.3, 0.9, 1.2, 0.6, 2.0, 1.0];
         let previous = [0.1, -0.2, 0.3, -0.4, 0.5, -0.6];
+        let grounds: [Grounds; 6] = std::array::from_fn(|at| Grounds {
+            completed: 100.0 * at as f64,
+            seconds: at as f64,
+            unbounded: 0.1 * at as f64,
+        });
         let vip = VipStatistics::new(0);
         for schema in [Schema::Native, Schema::Orig11, Schema::Orig6] {
             let (mut one, mut other) = (extractor(schema), extractor(schema));
@@ -274,10 +288,11 @@ proptest! {
                 let servers = numbered(servers.clone());
                 let moved: Vec<_> = order.iter().map(|&at| servers[at]).collect();
                 let t = step as u64 * 50_000_000;
-                one.extract(&Observation { t, vip: &vip, servers: &servers }, &base, &previous, &mut straight);
+                one.extract(&Observation { t, vip: &vip, servers: &servers }, Own { base: &base, grounds: &grounds, corrections: &previous }, &mut straight);
                 let bases: Vec<_> = order.iter().map(|&at| base[at]).collect();
                 let corrections: Vec<_> = order.iter().map(|&at| previous[at]).collect();
-                other.extract(&Observation { t, vip: &vip, servers: &moved }, &bases, &corrections, &mut shuffled);
+                let moved_grounds: Vec<_> = order.iter().map(|&at| grounds[at]).collect();
+                other.extract(&Observation { t, vip: &vip, servers: &moved }, Own { base: &bases, grounds: &moved_grounds, corrections: &corrections }, &mut shuffled);
             }
             let width = schema.per_server();
             for (place, &at) in order.iter().enumerate() {
