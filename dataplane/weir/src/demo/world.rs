@@ -45,6 +45,10 @@ const PORTS: u64 = 50_000;
 const ACK: u8 = tcp::Flags::ACK;
 const PUSH: u8 = 0x08;
 
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+/// Bytes of a response: the client's last segment acknowledges them.
+const RESPONSE: u32 = 1000;
+
 /// What the demo plays.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -222,18 +226,19 @@ impl<Q: Queue> World<Q> {
         let work = self.exponential(self.scenario.work.0 as f64);
         self.connections.insert(id, Connection { opened: now, server: None, work, requested: false });
         self.events.push(Reverse((now.later(RETRY), Event::Impatient(id))));
-        self.send(id, tcp::Flags::SYN, b"");
+        self.send(id, tcp::Flags::SYN, (0, 0), b"");
     }
 
     fn happen(&mut self, event: Event, at: Nanos) {
         match event {
             Event::Accepted(id) => {
-                self.send(id, ACK, b"");
-                self.send(id, ACK | PUSH, b"GET / HTTP/1.1\r\n\r\n");
+                self.send(id, ACK, (1, 1), b"");
+                self.send(id, ACK | PUSH, (1, 1), REQUEST);
             }
             Event::Answered(id) => {
                 let Some(connection) = self.connections.remove(&id) else { return };
-                self.send(id, ACK | tcp::Flags::FIN, b"");
+                let numbers = (1 + REQUEST.len() as u32, 1 + RESPONSE);
+                self.send(id, ACK | tcp::Flags::FIN, numbers, b"");
                 self.tally.completed += 1;
                 if let Some(server) = connection.server {
                     let seconds = |from: Nanos, to: Nanos| to.0.saturating_sub(from.0) as f32 / 1e9;
@@ -254,7 +259,7 @@ impl<Q: Queue> World<Q> {
                 if accepted {
                     self.events.push(Reverse((at, Event::Accepted(id))));
                 } else {
-                    self.send(id, tcp::Flags::SYN, b"");
+                    self.send(id, tcp::Flags::SYN, (0, 0), b"");
                 }
             }
         }
@@ -322,15 +327,17 @@ impl<Q: Queue> World<Q> {
         self.transmit(&frame);
     }
 
-    /// Sends a segment of a client's connection to the VIP.
-    fn send(&mut self, id: u64, flags: u8, payload: &[u8]) {
+    /// Sends a segment of a client's connection to the VIP: with this sequence number, and acknowledging up to that one.
+    fn send(&mut self, id: u64, flags: u8, (sequence, acknowledged): (u32, u32), payload: &[u8]) {
         let client = Ipv4Addr::from_bits(FIRST_CLIENT + (id / PORTS) as u32);
         let sport = FIRST_PORT + (id % PORTS) as u16;
         let (vip, dport) = self.scenario.vip;
         let mut segment = Vec::with_capacity(tcp::HEADER_LEN + payload.len());
         segment.extend(sport.to_be_bytes());
         segment.extend(dport.to_be_bytes());
-        segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend(sequence.to_be_bytes());
+        segment.extend(acknowledged.to_be_bytes());
+        segment.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         segment.extend(payload);
         let addresses = [client.octets(), vip.octets()].concat();
         let sum = checksum::pseudo_header(&addresses, protocol::TCP, segment.len());
@@ -451,6 +458,22 @@ mod tests {
             "{seconds:?}"
         );
         assert_eq!((server.longest, world.tally().completed), (2, 2));
+    }
+
+    /// By that the balancer tells how long a request took.
+    #[test]
+    fn client_acknowledges_the_response_with_its_last_segment() {
+        let mut world = world();
+        world.open(Nanos(0));
+        world.happen(Event::Accepted(0), Nanos(1));
+        world.happen(Event::Answered(0), Nanos(2));
+        let numbers = |frame: &Vec<u8>| {
+            let segment = &frame[ethernet::HEADER_LEN + 20..];
+            [4, 8].map(|at| u32::from_be_bytes(segment[at..at + 4].try_into().unwrap()))
+        };
+        let sent: Vec<_> = world.waiting.iter().map(numbers).collect();
+        let request = REQUEST.len() as u32;
+        assert_eq!(sent, [[0, 0], [1, 1], [1, 1], [1 + request, 1 + RESPONSE]]);
     }
 
     #[test]
