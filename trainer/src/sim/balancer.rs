@@ -15,8 +15,9 @@ use ipc::{
 };
 
 use super::{
+    ledger::Ledger,
     rng::{Purpose, Stream},
-    server::ServerSpec,
+    server::{Server, ServerSpec},
     watch::Watches,
 };
 
@@ -72,6 +73,24 @@ impl Load for OwnLoad {
     }
 }
 
+/// The same, for a choice that is not made.
+#[derive(Debug)]
+struct Glance<'a>(&'a OwnLoad);
+
+impl Load for Glance<'_> {
+    fn live_flows(&self, server: ServerId) -> u64 {
+        self.0.live_flows(server)
+    }
+
+    fn take_turn(&self, _: VipId) -> u64 {
+        self.0.turns.get()
+    }
+
+    fn lcore(&self) -> LcoreId {
+        self.0.lcore()
+    }
+}
+
 /// A balancer of a run.
 #[derive(Debug)]
 pub struct Balancer {
@@ -91,6 +110,9 @@ pub struct Balancer {
     bank: Bank,
     unseen: [bool; Kind::COUNT],
     watches: Watches,
+    /// How it would choose by other weights.
+    beside: Option<Selector>,
+    ledger: Ledger,
     /// Up to when watched flows have said how long they have lasted.
     heard_until: u64,
     frame: StatisticsFrame,
@@ -131,6 +153,8 @@ impl Balancer {
             bank: Bank::new(settings),
             unseen: [false; Kind::COUNT],
             watches: Watches::default(),
+            beside: None,
+            ledger: Ledger::default(),
             heard_until: 0,
             frame: StatisticsFrame::default(),
             before: None,
@@ -167,6 +191,26 @@ impl Balancer {
         self.selector.select(hash, &self.load).map(ServerId::index)
     }
 
+    /// From now on it is written down what its choices cost, and what they would by these weights, until servers come or go.
+    pub fn compare(&mut self, weights: &[f64]) {
+        self.beside = Some(self.selector.reweighed(|ServerId(id)| weights.get(id as usize).copied()));
+    }
+
+    /// What was written down since the last time.
+    pub fn take_ledger(&mut self) -> Ledger {
+        std::mem::take(&mut self.ledger)
+    }
+
+    /// Writes the choice of a server for a flow down, before the flow is there.
+    pub(super) fn account(&mut self, servers: &[Server], hash: u64, own: usize) {
+        let Some(beside) = &self.beside else { return };
+        if let Some(ServerId(beside)) = beside.select(hash, &Glance(&self.load)) {
+            let open = (0..self.servers.len())
+                .filter(|&server| self.servers[server].state() == Some(ServerState::Active));
+            self.ledger.add(servers, open, (own, beside as usize));
+        }
+    }
+
     /// A server is active, draining or down from now on.
     pub fn set_state(&mut self, server: usize, state: ServerState) {
         if self.servers[server].state() != Some(state) {
@@ -201,6 +245,7 @@ impl Balancer {
     /// A new generation of the selection.
     fn rebuild(&mut self) {
         self.generation += 1;
+        self.beside = None;
         let active = |server: &&ServerStatistics| server.state() == Some(ServerState::Active);
         let candidate = |server: &ServerStatistics| Candidate {
             identity: Identity { address: Ipv4Addr::from(0x0a00_0001 + server.server).into(), port: None },

@@ -16,6 +16,7 @@ pub mod balancer;
 pub mod choice;
 mod flows;
 pub mod law;
+pub mod ledger;
 pub mod noise;
 pub mod queue;
 pub mod record;

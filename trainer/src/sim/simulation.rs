@@ -14,6 +14,7 @@ use super::{
     balancer::{Balancer, Leave, Tracked},
     choice::Choice,
     flows::{Flow, Flows},
+    ledger::Ledger,
     noise::Neighbor,
     queue::{Happening, Queue},
     record::{Completed, Record},
@@ -191,6 +192,16 @@ impl Simulation {
         self.balancers[balancer].set_weights(weights);
     }
 
+    /// See [`Balancer::compare`].
+    pub fn compare(&mut self, balancer: usize, weights: &[f64]) {
+        self.balancers[balancer].compare(weights);
+    }
+
+    /// See [`Balancer::take_ledger`].
+    pub fn take_ledger(&mut self, balancer: usize) -> Ledger {
+        self.balancers[balancer].take_ledger()
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
             Event::Syn(flow) => self.syn(flow),
@@ -268,6 +279,7 @@ impl Simulation {
         let balancer = &mut self.balancers[flow.balancer as usize];
         match self.choice.choose(balancer, &self.servers, &flow, self.now) {
             Some(server) => {
+                balancer.account(&self.servers, flow.hash, server);
                 self.flows[id].tracked = balancer.begin(self.now, id, flow.hash, server);
                 self.knock(id);
             }

@@ -87,6 +87,9 @@ pub enum Pay {
     Held,
     /// The logarithm of that ratio.
     LogHeld,
+    /// What each choice of a server costs all flows, less what the base's choice would cost in the same moment. Each balancer is
+    /// paid for its own choices.
+    Choices,
     /// What the balancers themselves can see: a reward of `policy::rewards`, averaged over them.
     Seen(Reward),
 }
@@ -97,9 +100,12 @@ impl<'de> Deserialize<'de> for Pay {
         match name.as_str() {
             "held" => Ok(Self::Held),
             "log-held" => Ok(Self::LogHeld),
+            "choices" => Ok(Self::Choices),
             _ => Reward::parse(&name).map(Self::Seen).ok_or_else(|| {
                 let seen = Reward::ALL.map(Reward::name).join(", ");
-                de::Error::custom(format!("no reward is called `{name}`: there are held, log-held, {seen}"))
+                de::Error::custom(format!(
+                    "no reward is called `{name}`: there are held, log-held, choices, {seen}"
+                ))
             }),
         }
     }

@@ -53,8 +53,8 @@ pub struct Lesson {
     pub taught: Vec<Vec<f64>>,
     /// The whole at each step.
     pub states: Vec<[f32; STATE]>,
-    /// The reward of each step.
-    pub rewards: Vec<f64>,
+    /// The reward of each step, by balancer.
+    pub rewards: Vec<Vec<f64>>,
 }
 
 /// What is known of a world at the end of a step.
@@ -77,12 +77,13 @@ impl Lesson {
         let simulation = world.begin(terms.choice);
         let objective = match terms.pay {
             Pay::Seen(reward) => Objective { reward, ..Objective::default() },
-            Pay::Held | Pay::LogHeld => Objective::default(),
+            Pay::Held | Pay::LogHeld | Pay::Choices => Objective::default(),
         };
         let seats = (0..u64::from(world.setup.balancers)).map(|number| {
             let agent = Agent::new(model.clone(), Engine::Fused)?;
             let draws = Draws::new(numbered(seed, number), Use::Exploration);
-            Ok::<_, ModelError>(Seat::new(agent, objective.clone(), draws))
+            let compares = terms.pay == Pay::Choices;
+            Ok::<_, ModelError>(Seat::new(agent, objective.clone(), compares, draws))
         });
         let mut drive = Drive::of(simulation, seats.collect::<Result<_, _>>()?, terms.period);
         let mut twin = needs_twin(terms.pay).then(|| twin(world, terms));
@@ -106,19 +107,23 @@ impl Lesson {
             }
         }
         let looks: Vec<Vec<Look>> = drive.helms().iter().map(|seat| seat.looks().to_vec()).collect();
-        let rewards = (0..terms.steps)
-            .map(|step| {
-                let moved = mean(looks.iter().map(|looks| looks[step].moved));
-                // What is done within a step shows in the one after.
-                let after = step + 1;
-                let pay = match terms.pay {
-                    Pay::Held => (held_by_twin[after] - reports[after].held) / world.offered().max(1.0),
-                    Pay::LogHeld => ((held_by_twin[after] + A_FLOW) / (reports[after].held + A_FLOW)).ln(),
-                    Pay::Seen(_) => mean(looks.iter().map(|looks| looks[after].seen)),
-                };
-                (pay - terms.movement * moved).clamp(-CLIP, CLIP)
-            })
-            .collect();
+        let paid = |looks: &Vec<Look>| match terms.pay {
+            Pay::Choices => choices(looks),
+            Pay::Seen(_) => looks.iter().skip(1).map(|look| look.seen).collect(),
+            // What is done within a step shows in the one after.
+            Pay::Held => (1..=terms.steps)
+                .map(|after| (held_by_twin[after] - reports[after].held) / world.offered().max(1.0))
+                .collect(),
+            Pay::LogHeld => (1..=terms.steps)
+                .map(|after| ((held_by_twin[after] + A_FLOW) / (reports[after].held + A_FLOW)).ln())
+                .collect::<Vec<_>>(),
+        };
+        let reward = |looks: &Vec<Look>| {
+            let moved = looks.iter().map(|look| look.moved);
+            let less = |(pay, moved): (f64, f64)| (pay - terms.movement * moved).clamp(-CLIP, CLIP);
+            paid(looks).into_iter().zip(moved).map(less).collect::<Vec<_>>()
+        };
+        let rewards = looks.iter().map(reward).collect();
         Ok(Self {
             looks,
             rewards,
@@ -129,19 +134,28 @@ impl Lesson {
 
     /// The mean reward of a step.
     pub fn mean_reward(&self) -> f64 {
-        mean(self.rewards.iter().copied())
+        mean(self.rewards.iter().flatten().copied())
     }
 
-    /// As a learner gets it: rows of servers and agents that there are not are those of servers that are not active, and agents
-    /// beyond the layout's are left out.
-    pub fn episode(&self, layout: Layout) -> Episode {
-        self.write(layout, |look, _| look.action.clone())
+    /// As a learner gets it, of the first balancers, at most so many: one episode for as many of them as the layout has agents. Rows
+    /// of servers and agents that there are not are those of servers that are not active.
+    pub fn episodes(&self, layout: Layout, most: usize) -> impl Iterator<Item = Episode> {
+        self.groups(layout, most).map(move |first| self.write(layout, first, |look, _| look.action.clone()))
+    }
+
+    fn groups(&self, layout: Layout, most: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.looks.len().min(most)).step_by(layout.agents)
     }
 
     /// The same with what the teacher would have done instead of what was done: `action` makes an action of the correction that
     /// gives a server the weight that the [`teacher`] wants.
-    pub fn taught(&self, layout: Layout, action: impl Fn(f64) -> f32) -> Episode {
-        self.write(layout, |look, step| {
+    pub fn taught(
+        &self,
+        layout: Layout,
+        most: usize,
+        action: impl Fn(f64) -> f32,
+    ) -> impl Iterator<Item = Episode> {
+        let teach = move |look: &Look, step: usize| {
             let active = &look.features.active;
             let wanted: Vec<f64> =
                 self.taught[step].iter().zip(&look.base).map(|(taught, base)| taught - base).collect();
@@ -149,12 +163,16 @@ impl Lesson {
             let middle = mean(counted);
             let teach = |(wanted, active): (f64, &bool)| if *active { action(wanted - middle) } else { 0.0 };
             wanted.into_iter().zip(active).map(teach).collect()
-        })
+        };
+        self.groups(layout, most).map(move |first| self.write(layout, first, &teach))
     }
 
-    fn write(&self, layout: Layout, action: impl Fn(&Look, usize) -> Vec<f32>) -> Episode {
-        let agents: Vec<_> = (0..layout.agents).map(|agent| self.looks.get(agent)).collect();
-        let moments = (0..=self.rewards.len()).map(|step| {
+    /// Of as many balancers as the layout has agents, from the balancer `first` on. Its reward is their mean.
+    fn write(&self, layout: Layout, first: usize, action: impl Fn(&Look, usize) -> Vec<f32>) -> Episode {
+        let agents: Vec<_> = (first..first + layout.agents).map(|agent| self.looks.get(agent)).collect();
+        let paid = &self.rewards[first..self.rewards.len().min(first + layout.agents)];
+        let steps = self.rewards[0].len();
+        let moments = (0..=steps).map(|step| {
             let mut moment = Moment { state: self.states[step].to_vec(), ..Moment::default() };
             for looks in &agents {
                 let look = looks.map(|looks| &looks[step]);
@@ -177,7 +195,8 @@ impl Lesson {
             }
             moment
         });
-        let taken = self.rewards.iter().enumerate().map(|(step, &reward)| {
+        let taken = (0..steps).map(|step| {
+            let reward = mean(paid.iter().map(|rewards| rewards[step]));
             let mut actions = Vec::new();
             for looks in &agents {
                 let done = looks.map_or_else(Vec::new, |looks| action(&looks[step], step));
@@ -199,6 +218,14 @@ fn pad(to: &mut Vec<f32>, values: &[f32], count: usize) {
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     if count > 0.0 { sum / count } else { 0.0 }
+}
+
+/// What was saved in each step by choosing otherwise than the base would have, as a share of what the best choices cost in a step
+/// of the episode.
+fn choices(looks: &[Look]) -> Vec<f64> {
+    let steps = || looks.iter().skip(1).map(|look| look.paid);
+    let scale = mean(steps().map(|paid| paid.best)).max(1e-9);
+    steps().map(|paid| (paid.beside - paid.own) / scale).collect()
 }
 
 const fn needs_twin(pay: Pay) -> bool {
@@ -299,11 +326,11 @@ mod tests {
 
     #[test]
     fn agent_that_changes_nothing_is_paid_nothing_beside_its_twin() {
-        for pay in [Pay::Held, Pay::LogHeld] {
+        for pay in [Pay::Held, Pay::LogHeld, Pay::Choices] {
             let idle = lesson(Kind::Qmix, Manner::Greedy(0.0), pay);
-            assert_eq!(idle.rewards, [0.0; 40]);
+            assert_eq!(idle.rewards, [[0.0; 40]; 2]);
             let busy = lesson(Kind::SacGru, Manner::Wander, pay);
-            assert!(busy.rewards.iter().any(|&reward| reward != 0.0));
+            assert!(busy.rewards.iter().all(|rewards| rewards.iter().any(|&reward| reward != 0.0)));
         }
     }
 
@@ -313,7 +340,7 @@ mod tests {
             let mut world = world(5);
             world.past = past;
             let lesson = Lesson::hold(&world, &model(Kind::Qmix), Manner::Greedy(0.0), &TERMS, 9).unwrap();
-            assert_eq!((lesson.looks[0].len(), lesson.rewards.clone()), (41, vec![0.0; 40]));
+            assert_eq!((lesson.looks[0].len(), lesson.rewards.clone()), (41, vec![vec![0.0; 40]; 2]));
             let names = Schema::Native.server_names();
             let at = names.iter().position(|&name| name == "base_completed").unwrap();
             lesson.looks[0][0].features.servers[at]
@@ -345,7 +372,7 @@ mod tests {
             state: STATE,
             hidden: 4,
         };
-        let episode = lesson.taught(layout, |delta| delta as f32);
+        let episode = lesson.taught(layout, 3, |delta| delta as f32).next().unwrap();
         for (step, taken) in episode.taken.iter().enumerate() {
             for (agent, actions) in taken.action.chunks_exact(layout.servers).enumerate() {
                 let Some(looks) = lesson.looks.get(agent) else {

@@ -86,7 +86,7 @@ impl Run {
     /// A run at its beginning. `revision` says which code it is.
     pub fn new(config: Config, revision: String) -> Result<Self, RunError> {
         let replays = replays(&config);
-        let student = Student::new(&config, layout(&config, AGENTS, config.worlds.servers[1]))?;
+        let student = Student::new(&config, layout(&config, team(&config), config.worlds.servers[1]))?;
         // While the scale is learned, nothing is cut.
         let normaliser = Normaliser::identity(config.features()).with_clip(LIMIT);
         let draws = Draws::new(config.seed, Use::Replay);
@@ -226,10 +226,16 @@ impl Run {
         }
         let servers = lesson.looks[0][0].features.active.len();
         let replay = &mut self.replays[usize::from(servers > self.config.worlds.servers[1])];
-        replay.push(match stage {
-            Stage::Warm => lesson.taught(replay.layout(), |delta| teach(&self.config, delta)),
-            Stage::Scale | Stage::Learn => lesson.episode(replay.layout()),
-        });
+        let (layout, most) =
+            (replay.layout(), if servers > self.config.worlds.servers[1] { 1 } else { AGENTS });
+        match stage {
+            Stage::Warm => lesson
+                .taught(layout, most, |delta| teach(&self.config, delta))
+                .for_each(|episode| replay.push(episode)),
+            Stage::Scale | Stage::Learn => {
+                lesson.episodes(layout, most).for_each(|episode| replay.push(episode));
+            }
+        }
         let phase = if stage == Stage::Warm { self.config.warm } else { self.config.learn };
         let share = share(&phase, within);
         let mut sums = Figures::new();
@@ -285,13 +291,21 @@ const fn kind(learner: Kind) -> AgentKind {
     }
 }
 
+/// Agents that learn together: those whose values are mixed do, actor-critics learn each by itself.
+const fn team(config: &Config) -> usize {
+    match config.learner {
+        Kind::SacGru | Kind::SacGruDiscrete => 1,
+        Kind::Qmix | Kind::Vdn => AGENTS,
+    }
+}
+
 /// Room for both kinds of worlds. Where there are many servers, one agent has as many rows as two have elsewhere.
 fn replays(config: &Config) -> [Replay; 2] {
     let cut = Cut { length: config.replay.length, stride: config.replay.stride };
     let worlds = &config.worlds;
     let capacity = config.replay.capacity;
     [
-        Replay::new(layout(config, AGENTS, worlds.servers[1]), cut, capacity),
+        Replay::new(layout(config, team(config), worlds.servers[1]), cut, capacity),
         Replay::new(layout(config, 1, worlds.many_servers), cut, capacity / 4),
     ]
 }

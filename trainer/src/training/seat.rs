@@ -13,7 +13,7 @@ use policy::{
 use crate::{
     evaluate::run::Helm,
     learners::{draws::Draws, squashed},
-    sim::Simulation,
+    sim::{Simulation, ledger::Ledger},
 };
 
 /// How corrections are chosen in training.
@@ -42,6 +42,8 @@ pub struct Look {
     pub seen: f64,
     /// By how much the weights moved: the mean of |ln(after / before)|.
     pub moved: f64,
+    /// What the choices since the look before cost.
+    pub paid: Ledger,
 }
 
 /// A random walk forgets 1/e of where it was in so many steps.
@@ -60,13 +62,15 @@ pub struct Seat {
     walk: Vec<f64>,
     proposal: Vec<f64>,
     before: Vec<f64>,
+    /// Whether choices are compared with the base's.
+    compares: bool,
     scratch: Vec<f64>,
     looks: Vec<Look>,
 }
 
 impl Seat {
     /// An agent before an episode: it does what it would do by itself.
-    pub fn new(agent: Agent, objective: Objective, draws: Draws) -> Self {
+    pub fn new(agent: Agent, objective: Objective, compares: bool, draws: Draws) -> Self {
         Self {
             agent,
             steering: Steering::new(Proposer::Elsewhere, Box::new(rules::Static), Bounds::default()),
@@ -76,6 +80,7 @@ impl Seat {
             walk: Vec::new(),
             proposal: Vec::new(),
             before: Vec::new(),
+            compares,
             scratch: Vec::new(),
             looks: Vec::new(),
         }
@@ -132,6 +137,12 @@ impl Helm for Seat {
         }
         if let Some(look) = self.looks.last_mut() {
             look.moved = movement(&self.before, weights);
+            look.paid = simulation.take_ledger(balancer);
+            if self.compares {
+                self.scratch.clear();
+                self.scratch.extend(look.base.iter().map(|base| base.exp()));
+                simulation.compare(balancer, &self.scratch);
+            }
         }
         self.before.clone_from(weights);
     }
