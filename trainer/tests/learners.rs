@@ -30,7 +30,12 @@ fn episode(terminal: bool, end: f32, away: f32) -> Episode {
         }
         moment
     };
-    let taken = |index| Taken { action: vec![1.0; 6], reward: 2.0, terminal: terminal && index == 2 };
+    let taken = |index| Taken {
+        action: vec![1.0; 6],
+        reward: 2.0,
+        terminal: terminal && index == 2,
+        ..Taken::default()
+    };
     Episode { moments: (0..4).map(moment).collect(), taken: (0..3).map(taken).collect() }
 }
 
@@ -105,7 +110,7 @@ fn padded(count: usize, there: usize) -> Batch {
             hidden: vec![0.0; count * 2 * LAYOUT.hidden],
         }
     };
-    let taken = |_| Taken { action: vec![1.0; 2 * count], reward: 2.0, terminal: false };
+    let taken = |_| Taken { action: vec![1.0; 2 * count], reward: 2.0, terminal: false, ..Taken::default() };
     let episode =
         Episode { moments: (0..4).map(|_| moment(&mut draws)).collect(), taken: (0..3).map(taken).collect() };
     let mut replay = Replay::new(layout, Cut { length: 3, stride: 3 }, 100);

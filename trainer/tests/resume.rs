@@ -53,6 +53,7 @@ fn replay() -> Replay {
             action: (0..6).map(|_| draws.below(LEVELS) as f32).collect(),
             reward: draws.normal() as f32,
             terminal: false,
+            ..Taken::default()
         };
         let taken = (0..5).map(taken).collect();
         replay.push(Episode { moments, taken });

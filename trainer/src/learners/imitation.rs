@@ -22,24 +22,15 @@ pub enum Head {
 }
 
 /// What keeps the number for the deviation near zero: it is not taught, and is to be free to move afterwards.
-const RESTRAINT: f64 = 0.01;
+pub(super) const RESTRAINT: f64 = 0.01;
 
 /// The mean over active servers and steps that count of (tanh mean − a)², or of −log p(a).
 ///
 /// The first `first` moments only warm the memory up.
 pub fn loss(net: &Net, batch: &Batch, head: Head, first: usize) -> Result<Tensor> {
-    let (steps, rows) = (batch.steps(), batch.rows());
-    let first = first.min(steps - 1);
-    let length = steps - first;
-    let heads = unroll(net, &batch.inputs, steps, &batch.hidden, Memory::From(first))?;
-    let (_, servers, outputs) = heads.dims3()?;
-    let heads = heads.reshape((length, rows, servers, outputs))?;
-    let taught = batch.actions.narrow(0, first, length)?;
-    let active = batch.inputs.moments(rows, first, length)?.active.reshape((length, rows, servers))?;
-    let count = batch.mask.dim(1)?;
-    let mask = batch.mask.narrow(0, first, length)?.unsqueeze(2)?;
-    let mask = mask.broadcast_as((length, count, rows / count))?.reshape((length, rows, 1))?;
-    let counts = active.broadcast_mul(&mask)?;
+    let (heads, counts) = said(net, batch, first)?;
+    let (length, rows, servers, _) = heads.dims4()?;
+    let taught = batch.actions.narrow(0, batch.actions.dim(0)? - length, length)?;
     let losses = match head {
         Head::Squashed => {
             let part = |index| heads.narrow(D::Minus1, index, 1)?.squeeze(D::Minus1);
@@ -52,6 +43,21 @@ pub fn loss(net: &Net, batch: &Batch, head: Head, first: usize) -> Result<Tensor
         }
     };
     (losses * &counts)?.sum_all()? / counts.sum_all()?.maximum(1.0)?
+}
+
+/// What a network says after the first `first` moments, `[T, N, S, O]`, and 1 where that counts, `[T, N, S]`: for servers that are active
+/// in steps that there were.
+pub(super) fn said(net: &Net, batch: &Batch, first: usize) -> Result<(Tensor, Tensor)> {
+    let (steps, rows) = (batch.steps(), batch.rows());
+    let first = first.min(steps - 1);
+    let length = steps - first;
+    let heads = unroll(net, &batch.inputs, steps, &batch.hidden, Memory::From(first))?;
+    let (_, servers, outputs) = heads.dims3()?;
+    let active = batch.inputs.moments(rows, first, length)?.active.reshape((length, rows, servers))?;
+    let count = batch.mask.dim(1)?;
+    let mask = batch.mask.narrow(0, first, length)?.unsqueeze(2)?;
+    let mask = mask.broadcast_as((length, count, rows / count))?.reshape((length, rows, 1))?;
+    Ok((heads.reshape((length, rows, servers, outputs))?, active.broadcast_mul(&mask)?))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod critic;
 pub mod draws;
 pub mod entropy;
 pub mod export;
+pub mod hindsight;
 pub mod imitation;
 pub mod mixer;
 pub mod params;

@@ -7,6 +7,7 @@ use policy::agents::{Shape, net::Input};
 
 use super::{
     draws::Draws,
+    hindsight::TOLD,
     saved::{self, Saved, SavedError},
 };
 
@@ -65,6 +66,8 @@ pub struct Taken {
     pub reward: f32,
     /// Whether nothing can come after. The end of the time that was allowed is not such an end.
     pub terminal: bool,
+    /// What hindsight says, `[A, S, 2]`: see [`hindsight`](super::hindsight). Empty: nothing.
+    pub told: Vec<f32>,
 }
 
 /// A run: one moment more than steps.
@@ -96,6 +99,8 @@ pub struct Batch {
     pub state: Tensor,
     /// What was done, `[T, N, S]`.
     pub actions: Tensor,
+    /// What hindsight says, `[T, N, S, 2]`; zeros: nothing.
+    pub told: Tensor,
     /// `[T, B]`.
     pub rewards: Tensor,
     /// 1 where nothing can come after, `[T, B]`.
@@ -175,6 +180,7 @@ impl Replay {
         seen("hidden", |moment| &moment.hidden);
         let taken = || self.episodes.iter().flat_map(|episode| &episode.taken);
         flat(&mut saved, "action", taken().flat_map(|taken| taken.action.iter().copied()).collect());
+        flat(&mut saved, "told", taken().flat_map(|taken| taken.told.iter().copied()).collect());
         flat(&mut saved, "reward", taken().map(|taken| taken.reward).collect());
         flat(&mut saved, "terminal", taken().map(|taken| f32::from(u8::from(taken.terminal))).collect());
         let lengths = self.episodes.iter().map(|episode| episode.taken.len() as u64);
@@ -211,7 +217,13 @@ impl Replay {
             from("state", moments, state)?,
             from("hidden", kept, rows * hidden)?,
         ];
-        let mut done = [from("action", steps, rows)?, from("reward", steps, 1)?, from("terminal", steps, 1)?];
+        let tells = if saved.numbers("told")?.1.is_empty() { 0 } else { rows * TOLD };
+        let mut done = [
+            from("told", steps, tells)?,
+            from("action", steps, rows)?,
+            from("reward", steps, 1)?,
+            from("terminal", steps, 1)?,
+        ];
         let mut moment = |index: usize| Moment {
             servers: seen[0].take(rows * server_features),
             context: seen[1].take(agents * context_features),
@@ -220,9 +232,10 @@ impl Replay {
             hidden: seen[4].take(if index.is_multiple_of(self.cut.stride) { rows * hidden } else { 0 }),
         };
         let mut taken = |_| Taken {
-            action: done[0].take(rows),
-            reward: done[1].take(1)[0],
-            terminal: done[2].take(1)[0] > 0.5,
+            told: done[0].take(tells),
+            action: done[1].take(rows),
+            reward: done[2].take(1)[0],
+            terminal: done[3].take(1)[0] > 0.5,
         };
         let episodes = lengths.iter().map(|&length| Episode {
             moments: (0..=length).map(&mut moment).collect(),
@@ -285,14 +298,20 @@ impl Replay {
             let values = (0..length).flat_map(|time| taken(time).map(|taken| taken.map_or(0.0, part)));
             tensor(values.collect(), &[length, count])
         };
-        let nothing = vec![0.0; agents * servers];
+        let nothing = vec![0.0; agents * servers * TOLD];
         let actions = (0..length).flat_map(taken);
-        let actions = actions.flat_map(|taken| taken.map_or(&nothing, |taken| &taken.action)).copied();
+        let actions = actions
+            .flat_map(|taken| taken.map_or(&nothing[..rows / count * servers], |taken| &taken.action))
+            .copied();
+        let told = (0..length).flat_map(taken).flat_map(|taken| {
+            taken.map(|taken| &taken.told).filter(|told| !told.is_empty()).unwrap_or(&nothing)
+        });
         Ok(Batch {
             layout: self.layout,
             inputs,
             state: tensor(all(|moment| &moment.state), &[length + 1, count, state])?,
             actions: tensor(actions.collect(), &[length, rows, servers])?,
+            told: tensor(told.copied().collect(), &[length, rows, servers, TOLD])?,
             rewards: steps(|taken| taken.reward)?,
             terminal: steps(|taken| f32::from(u8::from(taken.terminal)))?,
             mask: steps(|_| 1.0)?,
@@ -340,6 +359,7 @@ mod tests {
             action: vec![number(index); 2],
             reward: number(index),
             terminal: index + 1 == steps,
+            told: vec![number(index); 2 * TOLD],
         };
         Episode { moments: (0..=steps).map(moment).collect(), taken: (0..steps).map(taken).collect() }
     }

@@ -92,7 +92,7 @@ impl<W: World> Run<W> {
         self.sum += reward;
         self.last_action = action;
         self.last_reward = (reward * plan.reward_scale) as f32;
-        Taken { action: vec![action], reward: self.last_reward, terminal }
+        Taken { action: vec![action], reward: self.last_reward, terminal, ..Taken::default() }
     }
 }
 

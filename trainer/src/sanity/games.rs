@@ -68,7 +68,7 @@ fn play(game: Game, mut way: usize) -> Episode {
         let actions = [joint / game.actions, joint % game.actions];
         let (reward, next) = (game.play)(now, actions);
         let action = actions.map(|action| action as f32).to_vec();
-        episode.taken.push(Taken { action, reward, terminal: next.is_none() });
+        episode.taken.push(Taken { action, reward, terminal: next.is_none(), ..Taken::default() });
         episode.moments.push(moment(next.unwrap_or(now)));
         state = next;
     }

@@ -64,7 +64,8 @@ fn draw(shares: &[f32], draws: &mut Draws) -> usize {
 }
 
 fn episode(action: usize, reward: f32) -> Episode {
-    let taken = Taken { action: vec![action as f32], reward: SCALE * reward, terminal: true };
+    let taken =
+        Taken { action: vec![action as f32], reward: SCALE * reward, terminal: true, ..Taken::default() };
     Episode { moments: vec![moment(), moment()], taken: vec![taken] }
 }
 

@@ -63,7 +63,12 @@ fn play(acting: &Net, count: usize, remember: bool, mut draws: Option<&mut Draws
             let action = f32::from(u8::from(f64::from(right) > threshold));
             let turned = (action > 0.5) == (*cue > 0.0);
             let reward = f32::from(u8::from(step == CORRIDOR && turned));
-            episode.taken.push(Taken { action: vec![action], reward, terminal: step == CORRIDOR });
+            episode.taken.push(Taken {
+                action: vec![action],
+                reward,
+                terminal: step == CORRIDOR,
+                ..Taken::default()
+            });
             episode.moments.push(moment);
         }
     }

@@ -60,8 +60,12 @@ fn play(learner: &Learner, count: usize, chance: bool, draws: &mut Draws) -> Res
     };
     let actions: Vec<f32> = actions.flatten_all()?.to_vec1()?;
     let episodes = moments.into_iter().zip(actions.chunks(CHOICES)).map(|(moment, action)| {
-        let taken =
-            Taken { reward: reward(&moment.servers, action), action: action.to_vec(), terminal: true };
+        let taken = Taken {
+            reward: reward(&moment.servers, action),
+            action: action.to_vec(),
+            terminal: true,
+            ..Taken::default()
+        };
         Episode { moments: vec![moment.clone(), moment], taken: vec![taken] }
     });
     Ok(episodes.collect())

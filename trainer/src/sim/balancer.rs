@@ -205,9 +205,8 @@ impl Balancer {
     pub(super) fn account(&mut self, servers: &[Server], hash: u64, own: usize) {
         let Some(beside) = &self.beside else { return };
         if let Some(ServerId(beside)) = beside.select(hash, &Glance(&self.load)) {
-            let open = (0..self.servers.len())
-                .filter(|&server| self.servers[server].state() == Some(ServerState::Active));
-            self.ledger.add(servers, open, (own, beside as usize));
+            let open = |server: usize| self.servers[server].state() == Some(ServerState::Active);
+            self.ledger.add(servers, &self.load.flows, open, (own, beside as usize), hash);
         }
     }
 

@@ -2,47 +2,77 @@
 
 use super::server::Server;
 
-/// A flow that is given to a server that does not answer counts so many times what the best server would cost.
+/// A flow that is given to a server that does not answer costs so many times what the best server would.
 const LOST: f64 = 10.0;
 
 /// The costs of the choices that a balancer made, and of those that others would have made in the same moments.
 ///
 /// A flow costs max(flows + 1, cores) / capacity, with the server's flows of all balancers and what it can do at that moment: the
-/// time that it adds for all flows together, in units of mean work, if work is memoryless and no more flows come.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// time that it adds for all flows together, in units of mean work, if work is memoryless and no more flows come. No choice
+/// costs more than ten times the best one.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
+    /// Flows.
+    pub flows: u64,
     /// Of the best servers.
     pub best: f64,
     /// Of the servers that other weights would have chosen.
     pub beside: f64,
     /// Of those that were chosen.
     pub own: f64,
+    /// One of the choices, each as likely as any other.
+    pub choice: Option<Moment>,
+}
+
+/// A choice: what the balancer saw, and what each server would have cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// The balancer's own flows on each server.
+    pub counts: Vec<u64>,
+    /// The cost of each, less that of the best.
+    pub regrets: Vec<f64>,
 }
 
 impl Ledger {
-    /// A flow comes. `open` are the servers that may get it.
+    /// A flow comes, which a balancer with these `counts` gives to the server `own` and others would give to `beside`. Only servers
+    /// that are `open` may get it. `chance` is any 64 bits, others for each flow.
     pub fn add(
         &mut self,
         servers: &[Server],
-        open: impl Iterator<Item = usize>,
+        counts: &[u64],
+        open: impl Fn(usize) -> bool,
         (own, beside): (usize, usize),
+        chance: u64,
     ) {
-        let alive = open.filter(|&server| servers[server].is_alive());
-        let best = alive.map(|server| cost(&servers[server])).fold(f64::INFINITY, f64::min);
-        if best.is_finite() {
-            let cost = |server: usize| match &servers[server] {
-                server if server.is_alive() => cost(server).min(LOST * best),
-                _ => LOST * best,
-            };
-            self.best += best;
-            self.beside += cost(beside);
-            self.own += cost(own);
+        let costs = |at: usize| {
+            let server = &servers[at];
+            (open(at) && server.is_alive()).then(|| cost(server))
+        };
+        let best = (0..servers.len()).filter_map(costs).fold(f64::INFINITY, f64::min);
+        if best.is_infinite() {
+            return;
+        }
+        let bounded = |at: usize| costs(at).unwrap_or(f64::INFINITY).min(LOST * best);
+        self.flows += 1;
+        self.best += best;
+        self.beside += bounded(beside);
+        self.own += bounded(own);
+        if scrambled(chance).is_multiple_of(self.flows) {
+            self.choice = Some(Moment {
+                counts: counts.to_vec(),
+                regrets: (0..servers.len()).map(|at| bounded(at) - best).collect(),
+            });
         }
     }
 }
 
 fn cost(server: &Server) -> f64 {
     (server.held() as f64 + 1.0).max(server.spec().cores) / server.capacity()
+}
+
+/// Other bits, so that what the hash of a flow decides elsewhere does not matter here.
+const fn scrambled(bits: u64) -> u64 {
+    (bits ^ (bits >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24
 }
 
 #[cfg(test)]
@@ -58,12 +88,33 @@ mod tests {
         servers[2].die(0);
         let mut ledger = Ledger::default();
         // Four flows on four units of capacity: as long as a core of speed 1 to itself.
-        ledger.add(&servers, 0..3, (0, 1));
-        assert_eq!(ledger, Ledger { best: 1.0, beside: 1.0, own: 1.0 });
+        ledger.add(&servers, &[3, 0, 1], |_| true, (0, 1), 1);
+        let choice = Some(Moment { counts: vec![3, 0, 1], regrets: vec![0.0, 0.0, 9.0] });
+        assert_eq!(ledger, Ledger { flows: 1, best: 1.0, beside: 1.0, own: 1.0, choice });
         assert!(servers[0].admit(0, 1.0));
-        ledger.add(&servers, 0..3, (0, 2));
-        assert_eq!(ledger, Ledger { best: 2.0, beside: 11.0, own: 2.25 });
-        ledger.add(&servers, 2..3, (2, 2));
-        assert_eq!(ledger.best, 2.0, "where nobody answers there is nothing to compare");
+        ledger.add(&servers, &[4, 0, 1], |_| true, (0, 2), 2);
+        assert_eq!((ledger.flows, ledger.best, ledger.beside, ledger.own), (2, 2.0, 11.0, 2.25));
+        ledger.add(&servers, &[4, 0, 1], |at| at == 2, (2, 2), 3);
+        assert_eq!(ledger.flows, 2, "where nobody answers there is nothing to compare");
+    }
+
+    #[test]
+    fn every_choice_is_as_likely_to_be_kept() {
+        let servers = [Server::new(ServerSpec::default())];
+        let mut kept = [0; 4];
+        for round in 0..4000_u64 {
+            let mut ledger = Ledger::default();
+            for flow in 0..4 {
+                ledger.add(
+                    &servers,
+                    &[flow],
+                    |_| true,
+                    (0, 0),
+                    (4 * round + flow).wrapping_mul(0x5851_f42d_4c95_7f2d),
+                );
+            }
+            kept[ledger.choice.unwrap().counts[0] as usize] += 1;
+        }
+        assert!(kept.iter().all(|&count| (850..1150).contains(&count)), "{kept:?}");
     }
 }

@@ -52,6 +52,9 @@ pub struct Config {
     pub scale: u64,
     /// Learning from a teacher, before learning from rewards.
     pub warm: Phase,
+    /// Learning from what every choice would have cost, after the teacher and before rewards; without it there is no such stage.
+    #[serde(default)]
+    pub hindsight: Option<Phase>,
     /// Learning from rewards.
     pub learn: Phase,
     /// The sequences that are replayed.
@@ -286,6 +289,8 @@ impl Config {
         let is_correction = self.delta_max > 0.0 && self.delta_max <= 3.0;
         check("delta_max", self.delta_max, is_correction, "above 0 and at most 3")?;
         let is_discrete = self.learner != Kind::SacGru;
+        let hindsight = if self.hindsight.is_some() { "given" } else { "not given" };
+        check("hindsight", hindsight, self.hindsight.is_none() || !is_discrete, "given for sac-gru only")?;
         let levels = format!("{:?}", self.levels);
         check(
             "levels",
@@ -321,7 +326,15 @@ impl Config {
 
     /// Episodes, all in all.
     pub const fn episodes(&self) -> u64 {
-        self.scale + self.warm.episodes + self.learn.episodes
+        self.scale + self.warm.episodes + self.hindsight_episodes() + self.learn.episodes
+    }
+
+    /// Episodes of the third stage.
+    pub const fn hindsight_episodes(&self) -> u64 {
+        match &self.hindsight {
+            Some(phase) => phase.episodes,
+            None => 0,
+        }
     }
 
     /// How servers are chosen.
@@ -348,7 +361,7 @@ impl Config {
         self.hidden = self.hidden.min(8);
         self.episode = Span(self.period.0 * 3.0 * self.replay.length as f64);
         self.scale = 2;
-        for phase in [&mut self.warm, &mut self.learn] {
+        for phase in [&mut self.warm, &mut self.learn].into_iter().chain(&mut self.hindsight) {
             phase.episodes = phase.episodes.min(3);
             phase.updates = phase.updates.min(2);
             phase.actor_delay = phase.actor_delay.min(1);

@@ -27,8 +27,17 @@ pub struct Row {
 }
 
 /// What may be said of updates. The names of the columns, and after `losses/` of the scalars, are those of CleanRL where it has one.
-pub const FIGURES: [&str; 8] =
-    ["imitation_loss", "qf_loss", "actor_loss", "alpha", "entropy", "q_values", "td_loss", "gradient_norm"];
+pub const FIGURES: [&str; 9] = [
+    "imitation_loss",
+    "regret",
+    "qf_loss",
+    "actor_loss",
+    "alpha",
+    "entropy",
+    "q_values",
+    "td_loss",
+    "gradient_norm",
+];
 
 /// Writes rows. The CSV holds nothing that another run of the same would not say; times are in the event file only.
 #[derive(Debug)]
@@ -114,8 +123,12 @@ mod tests {
         assert_eq!(journal.best(), Some(-0.25));
         journal.write(&row(2, 2.0)).unwrap();
         let csv = std::fs::read_to_string(folder.path().join("progress.csv")).unwrap();
-        let expected =
-            [&header(), "0,learn,3,1,,0.5,,,,,,,", "1,learn,3,1,,0.5,,,,,,,-0.25", "2,learn,3,2,,0.5,,,,,,,"];
+        let expected = [
+            &header(),
+            "0,learn,3,1,,,0.5,,,,,,,",
+            "1,learn,3,1,,,0.5,,,,,,,-0.25",
+            "2,learn,3,2,,,0.5,,,,,,,",
+        ];
         assert_eq!(csv.lines().collect::<Vec<_>>(), expected);
     }
 }

@@ -17,9 +17,10 @@ use crate::{
     evaluate::run::Drive,
     learners::{
         draws::{Draws, Use},
+        hindsight::TOLD,
         replay::{Episode, Layout, Moment, Taken},
     },
-    sim::{Choice, Simulation, teacher},
+    sim::{Choice, Simulation, ledger::Ledger, teacher},
 };
 
 /// Numbers that the whole is described by to a mixer.
@@ -42,6 +43,8 @@ pub struct Terms {
     pub pay: Pay,
     /// What movement costs.
     pub movement: f64,
+    /// Whether it is written down what choices cost.
+    pub compares: bool,
 }
 
 /// What a lesson leaves behind.
@@ -82,8 +85,7 @@ impl Lesson {
         let seats = (0..u64::from(world.setup.balancers)).map(|number| {
             let agent = Agent::new(model.clone(), Engine::Fused)?;
             let draws = Draws::new(numbered(seed, number), Use::Exploration);
-            let compares = terms.pay == Pay::Choices;
-            Ok::<_, ModelError>(Seat::new(agent, objective.clone(), compares, draws))
+            Ok::<_, ModelError>(Seat::new(agent, objective.clone(), terms.compares, draws))
         });
         let mut drive = Drive::of(simulation, seats.collect::<Result<_, _>>()?, terms.period);
         let mut twin = needs_twin(terms.pay).then(|| twin(world, terms));
@@ -202,10 +204,24 @@ impl Lesson {
                 let done = looks.map_or_else(Vec::new, |looks| action(&looks[step], step));
                 pad(&mut actions, &done, layout.servers);
             }
-            Taken { action: actions, reward: reward as f32, terminal: false }
+            let told = agents.iter().flat_map(|looks| told(*looks, step, layout.servers)).collect();
+            Taken { action: actions, reward: reward as f32, terminal: false, told }
         });
         Episode { moments: moments.collect(), taken: taken.collect() }
     }
+}
+
+/// What hindsight says of the step after a look, server by server: see [`hindsight`](crate::learners::hindsight).
+fn told(looks: Option<&Vec<Look>>, step: usize, servers: usize) -> Vec<f32> {
+    let mut told = vec![0.0; servers * TOLD];
+    let Some(looks) = looks else { return told };
+    let Look { paid: Ledger { flows, choice: Some(choice), .. }, .. } = &looks[step + 1] else { return told };
+    let weight = *flows as f64 / scale(looks);
+    let of = looks[step].base.iter().zip(&choice.counts).zip(&choice.regrets);
+    for (place, ((base, &count), regret)) in told.chunks_exact_mut(TOLD).zip(of) {
+        place.copy_from_slice(&[(base - (count as f64 + 1.0).ln()) as f32, (weight * regret) as f32]);
+    }
+    told
 }
 
 /// Appends `count` values: what there is of `values`, then zeros.
@@ -223,9 +239,14 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 /// What was saved in each step by choosing otherwise than the base would have, as a share of what the best choices cost in a step
 /// of the episode.
 fn choices(looks: &[Look]) -> Vec<f64> {
-    let steps = || looks.iter().skip(1).map(|look| look.paid);
-    let scale = mean(steps().map(|paid| paid.best)).max(1e-9);
+    let steps = || looks.iter().skip(1).map(|look| &look.paid);
+    let scale = scale(looks);
     steps().map(|paid| (paid.beside - paid.own) / scale).collect()
+}
+
+/// What the best choices cost in a mean step of the episode.
+fn scale(looks: &[Look]) -> f64 {
+    mean(looks.iter().skip(1).map(|look| look.paid.best)).max(1e-9)
 }
 
 const fn needs_twin(pay: Pay) -> bool {
@@ -295,6 +316,7 @@ mod tests {
         steps: 40,
         pay: Pay::Held,
         movement: 0.0,
+        compares: true,
     };
 
     /// A network that says nothing.

@@ -6,7 +6,7 @@ use policy::{
 };
 
 use super::{
-    config::{Config, Kind, Phase},
+    config::{Config, Kind, Pay, Phase},
     journal::Row,
     lesson::{Lesson, Terms},
     seat::{self, Manner},
@@ -33,6 +33,8 @@ pub enum Stage {
     Scale,
     /// It learns from a teacher.
     Warm,
+    /// It learns from what every choice would have cost.
+    Hindsight,
     /// It learns from rewards.
     Learn,
 }
@@ -43,6 +45,7 @@ impl Stage {
         match self {
             Self::Scale => "scale",
             Self::Warm => "warm",
+            Self::Hindsight => "hindsight",
             Self::Learn => "learn",
         }
     }
@@ -111,10 +114,13 @@ impl Run {
     /// What it does next, and which episode of the stage that is.
     pub const fn stage(&self) -> (Stage, u64) {
         let Config { scale, warm, .. } = &self.config;
+        let taught = *scale + warm.episodes;
+        let looked_back = taught + self.config.hindsight_episodes();
         match self.episode {
             episode if episode < *scale => (Stage::Scale, episode),
-            episode if episode < *scale + warm.episodes => (Stage::Warm, episode - *scale),
-            episode => (Stage::Learn, episode - *scale - warm.episodes),
+            episode if episode < taught => (Stage::Warm, episode - *scale),
+            episode if episode < looked_back => (Stage::Hindsight, episode - taught),
+            episode => (Stage::Learn, episode - looked_back),
         }
     }
 
@@ -195,11 +201,13 @@ impl Run {
             period: config.period.nanos(),
             steps: config.steps(),
             pay: config.reward,
+            compares: stage == Stage::Hindsight || config.reward == Pay::Choices,
             movement: config.movement,
         };
         let [first, last] = config.learn.epsilon;
         let manner = match stage {
             Stage::Scale | Stage::Warm => Manner::Wander,
+            Stage::Hindsight => Manner::Greedy(0.0),
             Stage::Learn => {
                 let done = within as f64 / config.learn.episodes.max(1) as f64;
                 self.student.manner(done.mul_add(last - first, first))
@@ -220,9 +228,11 @@ impl Run {
             }
             return Ok(Figures::new());
         }
-        if stage == Stage::Learn && within == 0 {
+        if within == 0 {
             self.replays = replays(&self.config);
-            self.student.begin()?;
+            if stage == Stage::Learn {
+                self.student.begin()?;
+            }
         }
         let servers = lesson.looks[0][0].features.active.len();
         let replay = &mut self.replays[usize::from(servers > self.config.worlds.servers[1])];
@@ -232,17 +242,25 @@ impl Run {
             Stage::Warm => lesson
                 .taught(layout, most, |delta| teach(&self.config, delta))
                 .for_each(|episode| replay.push(episode)),
-            Stage::Scale | Stage::Learn => {
+            Stage::Scale | Stage::Hindsight | Stage::Learn => {
                 lesson.episodes(layout, most).for_each(|episode| replay.push(episode));
             }
         }
-        let phase = if stage == Stage::Warm { self.config.warm } else { self.config.learn };
+        let phase = match (stage, self.config.hindsight) {
+            (Stage::Scale | Stage::Warm, _) => self.config.warm,
+            (Stage::Hindsight, Some(hindsight)) => hindsight,
+            (Stage::Hindsight | Stage::Learn, _) => self.config.learn,
+        };
         let share = share(&phase, within);
         let mut sums = Figures::new();
         for _ in 0..phase.updates {
             let batch = self.sample()?;
             let figures = match stage {
                 Stage::Warm => self.student.imitate(&batch, phase.rate * share)?,
+                Stage::Hindsight => {
+                    let bound = f64::from(self.config.delta_max);
+                    self.student.look_back(&batch, bound, phase.rate * share)?
+                }
                 Stage::Scale | Stage::Learn => self.student.update(&batch, share)?,
             };
             add(&mut sums, figures);

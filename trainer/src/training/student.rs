@@ -10,6 +10,7 @@ use super::{
 };
 use crate::learners::{
     adam::{self, Adam},
+    hindsight,
     imitation::{self, Head},
     params::Params,
     qmix,
@@ -148,6 +149,15 @@ impl Student {
         let loss = imitation::loss(net, batch, head, self.burn_in)?;
         let norm = self.imitation.step(params, &loss.backward()?)?;
         Ok(vec![("imitation_loss", f64::from(loss.to_scalar::<f32>()?)), ("gradient_norm", norm)])
+    }
+
+    /// A step towards corrections of at most `bound` that would have cost less.
+    pub fn look_back(&mut self, batch: &Batch, bound: f64, rate: f64) -> Result<Figures> {
+        self.imitation.set_rate(rate);
+        let (net, params) = self.learner.actor();
+        let loss = hindsight::loss(net, batch, bound, self.burn_in)?;
+        let norm = self.imitation.step(params, &loss.backward()?)?;
+        Ok(vec![("regret", f64::from(loss.to_scalar::<f32>()?)), ("gradient_norm", norm)])
     }
 
     /// The teacher has gone: from now on it learns from rewards.
