@@ -81,6 +81,7 @@ fn batch(levels: bool) -> Batch {
             },
             reward: draws.normal() as f32,
             terminal: false,
+            ..Taken::default()
         });
         replay.push(Episode { moments, taken: taken.collect() });
     }

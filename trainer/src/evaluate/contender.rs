@@ -29,10 +29,11 @@ const SELECTS: [(&str, Select); 8] = [
 const PUBLISHED: [(&str, Select); 2] = [("ecmp", Select::Hash), ("wcmp", Select::Alias)];
 
 /// What no balancer can know.
-const ORACLES: [(&str, Oracle); 4] = [
+const ORACLES: [(&str, Oracle); 5] = [
     ("oracle", Oracle::LeastDelay),
     ("least-work", Oracle::LeastWork),
     ("gsed", Oracle::GlobalSed),
+    ("price", Oracle::LowestPrice),
     ("gsq", Oracle::GlobalQueue),
 ];
 

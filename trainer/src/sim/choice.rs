@@ -25,6 +25,8 @@ pub enum Oracle {
     LeastWork,
     /// The server where this flow costs all flows together the least time, its own included.
     LeastDelay,
+    /// The server with the lowest [`Price`], if all are loaded to 0.8.
+    LowestPrice,
 }
 
 impl Choice {
@@ -72,6 +74,7 @@ impl Oracle {
                 let own = flow.cpu * f64::from(flow.stages / 2);
                 (server.backlog_time(now) + own / capacity, 0.0)
             }
+            Self::LowestPrice => (server.price(0.8).at(server.held()), 0.0),
             Self::LeastDelay => (server.delay_of(now, flow.cpu * f64::from(flow.stages / 2)), 0.0),
         }
     }

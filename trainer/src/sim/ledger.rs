@@ -1,15 +1,13 @@
 //! What choices cost, by one who sees everything.
 
-use super::server::Server;
+use super::{price::Price, server::Server};
 
 /// A flow that is given to a server that does not answer costs so many times what the best server would.
 const LOST: f64 = 10.0;
 
 /// The costs of the choices that a balancer made, and of those that others would have made in the same moments.
 ///
-/// A flow costs max(flows + 1, cores) / capacity, with the server's flows of all balancers and what it can do at that moment: the
-/// time that it adds for all flows together, in units of mean work, if work is memoryless and no more flows come. No choice
-/// costs more than ten times the best one.
+/// A flow costs the server's [`Price`] on top of the flows of all balancers. No choice costs more than ten times the best one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     /// Flows.
@@ -34,11 +32,12 @@ pub struct Moment {
 }
 
 impl Ledger {
-    /// A flow comes, which a balancer with these `counts` gives to the server `own` and others would give to `beside`. Only servers
+    /// A flow comes to servers with these `prices`, which a balancer with these `counts` gives to the server `own` and others would give to `beside`. Only servers
     /// that are `open` may get it. `chance` is any 64 bits, others for each flow.
     pub fn add(
         &mut self,
         servers: &[Server],
+        prices: &[Price],
         counts: &[u64],
         open: impl Fn(usize) -> bool,
         (own, beside): (usize, usize),
@@ -46,7 +45,7 @@ impl Ledger {
     ) {
         let costs = |at: usize| {
             let server = &servers[at];
-            (open(at) && server.is_alive()).then(|| cost(server))
+            (open(at) && server.is_alive()).then(|| prices[at].at(server.held()))
         };
         let best = (0..servers.len()).filter_map(costs).fold(f64::INFINITY, f64::min);
         if best.is_infinite() {
@@ -66,10 +65,6 @@ impl Ledger {
     }
 }
 
-fn cost(server: &Server) -> f64 {
-    (server.held() as f64 + 1.0).max(server.spec().cores) / server.capacity()
-}
-
 /// Other bits, so that what the hash of a flow decides elsewhere does not matter here.
 const fn scrambled(bits: u64) -> u64 {
     (bits ^ (bits >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24
@@ -81,32 +76,42 @@ mod tests {
     use crate::sim::server::ServerSpec;
 
     #[test]
-    fn flow_costs_what_it_adds_for_all_and_a_lost_one_ten_times_the_best() {
-        let mut servers = [2.0, 1.0, 1.0]
-            .map(|speed| Server::new(ServerSpec { cores: 2.0, speed, ..ServerSpec::default() }));
+    fn flow_costs_its_servers_price_and_a_lost_one_ten_times_the_best() {
+        let mut servers =
+            [4.0, 1.0, 1.0].map(|speed| Server::new(ServerSpec { speed, ..ServerSpec::default() }));
+        let prices: Vec<_> = servers.iter().map(|server| server.price(0.5)).collect();
         (0..3).for_each(|_| assert!(servers[0].admit(0, 1.0)));
         servers[2].die(0);
         let mut ledger = Ledger::default();
-        // Four flows on four units of capacity: as long as a core of speed 1 to itself.
-        ledger.add(&servers, &[3, 0, 1], |_| true, (0, 1), 1);
-        let choice = Some(Moment { counts: vec![3, 0, 1], regrets: vec![0.0, 0.0, 9.0] });
-        assert_eq!(ledger, Ledger { flows: 1, best: 1.0, beside: 1.0, own: 1.0, choice });
+        // Four flows on a half of four units, one on a half of one.
+        ledger.add(&servers, &prices, &[3, 0, 1], |_| true, (0, 1), 1);
+        let close =
+            |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+        assert_eq!(ledger.choice.clone().unwrap().counts, [3, 0, 1]);
+        for (regret, known) in ledger.choice.clone().unwrap().regrets.into_iter().zip([0.0, 0.0, 18.0]) {
+            close(regret, known);
+        }
         assert!(servers[0].admit(0, 1.0));
-        ledger.add(&servers, &[4, 0, 1], |_| true, (0, 2), 2);
-        assert_eq!((ledger.flows, ledger.best, ledger.beside, ledger.own), (2, 2.0, 11.0, 2.25));
-        ledger.add(&servers, &[4, 0, 1], |at| at == 2, (2, 2), 3);
+        ledger.add(&servers, &prices, &[4, 0, 1], |_| true, (0, 2), 2);
+        assert_eq!(ledger.flows, 2);
+        for (sum, known) in [(ledger.best, 4.0), (ledger.beside, 22.0), (ledger.own, 4.5)] {
+            close(sum, known);
+        }
+        ledger.add(&servers, &prices, &[4, 0, 1], |at| at == 2, (2, 2), 3);
         assert_eq!(ledger.flows, 2, "where nobody answers there is nothing to compare");
     }
 
     #[test]
     fn every_choice_is_as_likely_to_be_kept() {
         let servers = [Server::new(ServerSpec::default())];
+        let prices = [servers[0].price(0.5)];
         let mut kept = [0; 4];
         for round in 0..4000_u64 {
             let mut ledger = Ledger::default();
             for flow in 0..4 {
                 ledger.add(
                     &servers,
+                    &prices,
                     &[flow],
                     |_| true,
                     (0, 0),

@@ -18,6 +18,7 @@ mod flows;
 pub mod law;
 pub mod ledger;
 pub mod noise;
+pub mod price;
 pub mod queue;
 pub mod record;
 pub mod rng;

@@ -1,6 +1,6 @@
 //! A server: cores, a disk, room for so many flows; it may slow down, be disturbed, or die.
 
-use super::station::Station;
+use super::{price::Price, station::Station};
 
 /// What a server is.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +114,11 @@ impl Server {
     /// Work that it can do in a nanosecond now.
     pub fn capacity(&self) -> f64 {
         self.spec.cores * self.effective_speed()
+    }
+
+    /// What a flow more costs, if flows keep so large a share of it busy.
+    pub fn price(&self, load: f64) -> Price {
+        Price::new(self.spec.cores, self.effective_speed(), load)
     }
 
     /// What it was made as.
