@@ -24,26 +24,43 @@ use super::{
 /// Numbers that hindsight says of a server: ln base − ln(q + 1), and its cost less that of the best one, for all flows of the step.
 pub const TOLD: usize = 2;
 /// κ: weights that differ by 7 per cent are told apart with e to 1.
+/// κ: weights that differ by 7 per cent are told apart with e to 1.
 const SHARPNESS: f64 = 15.0;
 /// Nobody chooses a server that is not active.
 const NEVER: f64 = 1e4;
 
-/// The mean cost over agents and steps that count. Actions are within ±1, and corrections `bound` times as large.
-///
-/// The first `first` moments only warm the memory up.
-pub fn loss(net: &Net, batch: &Batch, bound: f64, first: usize) -> Result<Tensor> {
+/// How corrections are made of actions, and what it costs to change them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Terms {
+    /// The largest correction, that of an action of 1.
+    pub bound: f64,
+    /// What a mean change of the corrections by one from step to step costs.
+    pub movement: f64,
+}
+
+/// The mean cost over agents and steps that count. The first `first` moments only warm the memory up.
+pub fn loss(net: &Net, batch: &Batch, terms: Terms, first: usize) -> Result<Tensor> {
     let (heads, counts) = said(net, batch, first)?;
     let length = heads.dim(0)?;
     let part = |of: &Tensor, index| of.narrow(D::Minus1, index, 1)?.squeeze(D::Minus1);
     let told = batch.told.narrow(0, batch.told.dim(0)? - length, length)?;
-    let delta = (part(&heads, 0)?.tanh()? * bound)?;
+    let delta = (part(&heads, 0)?.tanh()? * terms.bound)?;
+    let moved = moved(&delta, &counts)?;
     let score = ((part(&told, 0)? + delta)? * SHARPNESS)?;
     // `softmax_last_dim` has no gradient.
     let chosen = softmax(&(score + ((&counts - 1.0)? * NEVER)?)?, D::Minus1)?;
     let costs = (chosen * part(&told, 1)?)?.mul(&counts)?.sum(D::Minus1)?;
     let restraint = (part(&heads, 1)?.sqr()? * &counts)?.sum_all()? / counts.sum_all()?.maximum(1.0)?;
     let agents = counts.max(D::Minus1)?.sum_all()?.maximum(1.0)?;
-    (costs.sum_all()? / agents)? + (restraint? * RESTRAINT)?
+    ((costs.sum_all()? / agents)? + (moved * terms.movement)?)? + (restraint? * RESTRAINT)?
+}
+
+/// The mean of |δ − δ before| over servers that counted both times.
+fn moved(delta: &Tensor, counts: &Tensor) -> Result<Tensor> {
+    let later = delta.dim(0)? - 1;
+    let change = (delta.narrow(0, 1, later)? - delta.narrow(0, 0, later)?)?.abs()?;
+    let counts = (counts.narrow(0, 1, later)? * counts.narrow(0, 0, later)?)?;
+    (change * &counts)?.sum_all()? / counts.sum_all()?.maximum(1.0)?
 }
 
 #[cfg(test)]
@@ -90,10 +107,21 @@ mod tests {
         let mut losses = Vec::new();
         for _ in 0..100 {
             let batch = replay.sample(16, &mut draws).unwrap();
-            let loss = loss(&net, &batch, 0.5, 1).unwrap();
+            let loss = loss(&net, &batch, Terms { bound: 0.5, movement: 0.0 }, 1).unwrap();
             losses.push(loss.to_scalar::<f32>().unwrap());
             adam.step(&params, &loss.backward().unwrap()).unwrap();
         }
         assert!(losses[0] > 0.2 && losses[99] < 0.01, "{} {}", losses[0], losses[99]);
+    }
+
+    #[test]
+    fn movement_is_the_mean_change_of_servers_that_counted_both_times() {
+        let tensor = |values: &[f32], shape: &[usize]| {
+            Tensor::from_slice(values, shape, &candle_core::Device::Cpu).unwrap()
+        };
+        let delta = tensor(&[0.1, 0.2, 0.4, -0.2, 0.4, 0.9], &[3, 1, 2]);
+        let counts = tensor(&[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], &[3, 1, 2]);
+        let found = moved(&delta, &counts).unwrap().to_scalar::<f32>().unwrap();
+        assert!((found - 0.7 / 3.0).abs() < 1e-6, "{found}");
     }
 }

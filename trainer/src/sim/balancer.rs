@@ -16,7 +16,6 @@ use ipc::{
 
 use super::{
     ledger::Ledger,
-    price::Price,
     rng::{Purpose, Stream},
     server::{Server, ServerSpec},
     watch::Watches,
@@ -113,7 +112,6 @@ pub struct Balancer {
     watches: Watches,
     /// How it would choose by other weights.
     beside: Option<Selector>,
-    prices: Vec<Price>,
     ledger: Ledger,
     /// Up to when watched flows have said how long they have lasted.
     heard_until: u64,
@@ -156,7 +154,6 @@ impl Balancer {
             unseen: [false; Kind::COUNT],
             watches: Watches::default(),
             beside: None,
-            prices: Vec::new(),
             ledger: Ledger::default(),
             heard_until: 0,
             frame: StatisticsFrame::default(),
@@ -194,10 +191,8 @@ impl Balancer {
         self.selector.select(hash, &self.load).map(ServerId::index)
     }
 
-    /// From now on it is written down what its choices cost by these prices of the servers, and what they would by these weights, until
-    /// servers come or go.
-    pub fn compare(&mut self, weights: &[f64], prices: Vec<Price>) {
-        self.prices = prices;
+    /// From now on it is written down what its choices cost, and what they would by these weights, until servers come or go.
+    pub fn compare(&mut self, weights: &[f64]) {
         self.beside = Some(self.selector.reweighed(|ServerId(id)| weights.get(id as usize).copied()));
     }
 
@@ -211,7 +206,7 @@ impl Balancer {
         let Some(beside) = &self.beside else { return };
         if let Some(ServerId(beside)) = beside.select(hash, &Glance(&self.load)) {
             let open = |server: usize| self.servers[server].state() == Some(ServerState::Active);
-            self.ledger.add(servers, &self.prices, &self.load.flows, open, (own, beside as usize), hash);
+            self.ledger.add(servers, &self.load.flows, open, (own, beside as usize), hash);
         }
     }
 

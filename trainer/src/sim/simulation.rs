@@ -192,13 +192,9 @@ impl Simulation {
         self.balancers[balancer].set_weights(weights);
     }
 
-    /// See [`Balancer::compare`]: with prices as they are if so many cores of speed 1 would just be kept busy by all flows, and each server
-    /// had its share of them.
-    pub fn compare(&mut self, balancer: usize, weights: &[f64], offered: f64) {
-        let alive = self.servers.iter().filter(|server| server.is_alive());
-        let load = offered / alive.map(Server::capacity).sum::<f64>();
-        let prices = self.servers.iter().map(|server| server.price(load)).collect();
-        self.balancers[balancer].compare(weights, prices);
+    /// See [`Balancer::compare`].
+    pub fn compare(&mut self, balancer: usize, weights: &[f64]) {
+        self.balancers[balancer].compare(weights);
     }
 
     /// See [`Balancer::take_ledger`].

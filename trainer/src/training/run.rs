@@ -15,7 +15,7 @@ use super::{
 };
 use crate::learners::{
     draws::{Draws, Use},
-    export,
+    export, hindsight,
     replay::{Batch, Cut, Replay},
     saved::{Saved, SavedError},
 };
@@ -258,8 +258,9 @@ impl Run {
             let figures = match stage {
                 Stage::Warm => self.student.imitate(&batch, phase.rate * share)?,
                 Stage::Hindsight => {
-                    let bound = f64::from(self.config.delta_max);
-                    self.student.look_back(&batch, bound, phase.rate * share)?
+                    let Config { delta_max, movement, .. } = self.config;
+                    let terms = hindsight::Terms { bound: f64::from(delta_max), movement };
+                    self.student.look_back(&batch, terms, phase.rate * share)?
                 }
                 Stage::Scale | Stage::Learn => self.student.update(&batch, share)?,
             };

@@ -151,11 +151,11 @@ impl Student {
         Ok(vec![("imitation_loss", f64::from(loss.to_scalar::<f32>()?)), ("gradient_norm", norm)])
     }
 
-    /// A step towards corrections of at most `bound` that would have cost less.
-    pub fn look_back(&mut self, batch: &Batch, bound: f64, rate: f64) -> Result<Figures> {
+    /// A step towards corrections that would have cost less.
+    pub fn look_back(&mut self, batch: &Batch, terms: hindsight::Terms, rate: f64) -> Result<Figures> {
         self.imitation.set_rate(rate);
         let (net, params) = self.learner.actor();
-        let loss = hindsight::loss(net, batch, bound, self.burn_in)?;
+        let loss = hindsight::loss(net, batch, terms, self.burn_in)?;
         let norm = self.imitation.step(params, &loss.backward()?)?;
         Ok(vec![("regret", f64::from(loss.to_scalar::<f32>()?)), ("gradient_norm", norm)])
     }
