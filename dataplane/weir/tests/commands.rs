@@ -113,7 +113,7 @@ fn demo_keeps_its_promises() {
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{stdout}\n{}", text(&output.stderr));
     assert_eq!(stdout.matches("\n  yes ").count(), 4, "{stdout}");
-    assert!(stdout.contains("sed + rate against sed2: mean "), "{stdout}");
+    assert!(stdout.contains("sed + sac-gru against sed2: mean "), "{stdout}");
 }
 
 /// How much faster the policy makes answers is not asserted: time is the machine's. What it believes is.

@@ -15,7 +15,7 @@ use ipc::{
 };
 
 use super::{
-    ledger::Ledger,
+    ledger::{Cost, Ledger},
     rng::{Purpose, Stream},
     server::{Server, ServerSpec},
     watch::Watches,
@@ -112,6 +112,7 @@ pub struct Balancer {
     watches: Watches,
     /// How it would choose by other weights.
     beside: Option<Selector>,
+    costs: Vec<Cost>,
     ledger: Ledger,
     /// Up to when watched flows have said how long they have lasted.
     heard_until: u64,
@@ -154,6 +155,7 @@ impl Balancer {
             unseen: [false; Kind::COUNT],
             watches: Watches::default(),
             beside: None,
+            costs: Vec::new(),
             ledger: Ledger::default(),
             heard_until: 0,
             frame: StatisticsFrame::default(),
@@ -192,7 +194,8 @@ impl Balancer {
     }
 
     /// From now on it is written down what its choices cost, and what they would by these weights, until servers come or go.
-    pub fn compare(&mut self, weights: &[f64]) {
+    pub fn compare(&mut self, weights: &[f64], costs: Vec<Cost>) {
+        self.costs = costs;
         self.beside = Some(self.selector.reweighed(|ServerId(id)| weights.get(id as usize).copied()));
     }
 
@@ -206,7 +209,7 @@ impl Balancer {
         let Some(beside) = &self.beside else { return };
         if let Some(ServerId(beside)) = beside.select(hash, &Glance(&self.load)) {
             let open = |server: usize| self.servers[server].state() == Some(ServerState::Active);
-            self.ledger.add(servers, &self.load.flows, open, (own, beside as usize), hash);
+            self.ledger.add(servers, &self.costs, &self.load.flows, open, (own, beside as usize), hash);
         }
     }
 

@@ -25,7 +25,7 @@ pub enum Oracle {
     LeastWork,
     /// The server where this flow costs all flows together the least time, its own included.
     LeastDelay,
-    /// The server with the lowest [`Price`], if all are loaded to 0.8.
+    /// The server with the lowest [`Price`](super::price::Price), if all are loaded to 0.8.
     LowestPrice,
 }
 

@@ -1,15 +1,15 @@
 //! What choices cost, by one who sees everything.
 
-use super::{server::Server, teacher};
+use super::{price::Price, server::Server, teacher};
 
 /// A flow that is given to a server that does not answer costs so many times what the best server would.
 const LOST: f64 = 10.0;
+/// Servers are not taken to be loaded more than this.
+const MOST_LOAD: f64 = 0.95;
 
 /// The costs of the choices that a balancer made, and of those that others would have made in the same moments.
 ///
-/// A flow costs (n + 1) / w, with the n flows of all balancers on the server and the weight w that a [`teacher`] wants. For one who sees all
-/// flows that is the choice by shortest expected delay, which is within 2 to 3 % of the best there is (`docs/results/training.md`), and with
-/// a single balancer the teacher's weights cost least. No choice costs more than ten times the best one.
+/// What a flow costs is a [`Cost`]; no choice costs more than ten times the best one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     /// Flows.
@@ -34,25 +34,26 @@ pub struct Moment {
 }
 
 impl Ledger {
-    /// A flow comes, which a balancer with these `counts` gives to the server `own` and others would give to `beside`. Only servers
+    /// A flow comes to servers with these `costs`, which a balancer with these `counts` gives to the server `own` and others would give to `beside`. Only servers
     /// that are `open` may get it. `chance` is any 64 bits, others for each flow.
     pub fn add(
         &mut self,
         servers: &[Server],
+        costs: &[Cost],
         counts: &[u64],
         open: impl Fn(usize) -> bool,
         (own, beside): (usize, usize),
         chance: u64,
     ) {
-        let costs = |at: usize| {
+        let cost = |at: usize| {
             let server = &servers[at];
-            (open(at) && server.is_alive()).then(|| cost(server))
+            (open(at) && server.is_alive()).then(|| costs[at].at(server.held()))
         };
-        let best = (0..servers.len()).filter_map(costs).fold(f64::INFINITY, f64::min);
+        let best = (0..servers.len()).filter_map(cost).fold(f64::INFINITY, f64::min);
         if best.is_infinite() {
             return;
         }
-        let bounded = |at: usize| costs(at).unwrap_or(f64::INFINITY).min(LOST * best);
+        let bounded = |at: usize| cost(at).unwrap_or(f64::INFINITY).min(LOST * best);
         self.flows += 1;
         self.best += best;
         self.beside += bounded(beside);
@@ -66,8 +67,44 @@ impl Ledger {
     }
 }
 
-fn cost(server: &Server) -> f64 {
-    (server.held() as f64 + 1.0) / teacher::taught(server).exp()
+/// What a flow costs on a server, by the flows of all balancers there.
+///
+/// ```text
+/// c(n) = share (n + 1) / w + (1 − share) (1 − load) D(n)
+/// ```
+///
+/// A balancer answers to the flows that it chooses servers for: for them the weights w that a [`teacher`] wants are the best. The other
+/// balancers' flows come whatever it does, and D is the [`Price`] where flows do that. Both are in units of mean work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    own: f64,
+    others: f64,
+    price: Price,
+}
+
+impl Cost {
+    /// Of each server, for a balancer that has this share of the flows, which keep so many cores of speed 1 busy.
+    pub fn of(servers: &[Server], share: f64, offered: f64) -> Vec<Self> {
+        let alive = || servers.iter().filter(|server| server.is_alive());
+        let capacity: f64 = alive().map(Server::capacity).sum();
+        let weights: f64 = alive().map(weight).sum();
+        let load = (offered / capacity).min(MOST_LOAD);
+        let of = |server: &Server| Self {
+            own: share * weights / capacity / weight(server),
+            others: (1.0 - share) * (1.0 - load),
+            price: server.price(load),
+        };
+        servers.iter().map(of).collect()
+    }
+
+    /// On top of so many flows.
+    pub fn at(&self, flows: usize) -> f64 {
+        self.own.mul_add(flows as f64 + 1.0, self.others * self.price.at(flows))
+    }
+}
+
+fn weight(server: &Server) -> f64 {
+    teacher::taught(server).exp()
 }
 
 /// Other bits, so that what the hash of a flow decides elsewhere does not matter here.
@@ -80,37 +117,52 @@ mod tests {
     use super::*;
     use crate::sim::server::ServerSpec;
 
+    /// One balancer: flows by weight. Most flows from others: what a flow adds where flows come whatever it does.
     #[test]
-    fn flow_costs_flows_by_weight_and_a_lost_one_ten_times_the_best() {
+    fn balancer_answers_for_its_own_share() {
+        let servers = [4.0, 1.0].map(|speed| Server::new(ServerSpec { speed, ..ServerSpec::default() }));
+        let [fast, slow] = &Cost::of(&servers, 1.0, 3.0)[..] else { panic!() };
+        let ratio = 4.0_f64.ln() * 0.85;
+        assert!(((slow.at(0) / fast.at(0)).ln() - ratio).abs() < 1e-9);
+        assert!((fast.at(3) - 4.0 * fast.at(0)).abs() < 1e-9);
+        let [fast, slow] = &Cost::of(&servers, 0.0, 3.0)[..] else { panic!() };
+        assert!((slow.at(0) - 1.0).abs() < 1e-9 && (fast.at(2) - 0.75).abs() < 1e-9);
+    }
+
+    #[test]
+    fn lost_flow_costs_ten_times_the_best() {
         let mut servers =
             [4.0, 1.0, 1.0].map(|speed| Server::new(ServerSpec { speed, ..ServerSpec::default() }));
-        let weight = teacher::taught(&servers[0]).exp();
+        let costs = Cost::of(&servers, 0.0, 3.0);
         (0..3).for_each(|_| assert!(servers[0].admit(0, 1.0)));
-        (0..1).for_each(|_| assert!(servers[1].admit(0, 1.0)));
         servers[2].die(0);
         let mut ledger = Ledger::default();
-        // Four flows by the weight of a fast server, and two by one.
-        ledger.add(&servers, &[3, 0, 1], |_| true, (0, 1), 1);
-        let best = 4.0 / weight;
-        let choice = Moment { counts: vec![3, 0, 1], regrets: vec![0.0, 2.0 - best, 9.0 * best] };
-        let regrets = ledger.choice.clone().unwrap().regrets;
-        assert!(regrets.iter().zip(&choice.regrets).all(|(a, b)| (a - b).abs() < 1e-12), "{regrets:?}");
-        assert_eq!((ledger.flows, ledger.best, ledger.beside, ledger.own), (1, best, 2.0, best));
-        ledger.add(&servers, &[4, 0, 1], |_| true, (0, 2), 2);
-        assert!((ledger.beside - 2.0 - 10.0 * best).abs() < 1e-12, "{ledger:?}");
-        ledger.add(&servers, &[4, 0, 1], |at| at == 2, (2, 2), 3);
+        // Four flows on a server four times as fast, or one alone.
+        ledger.add(&servers, &costs, &[3, 0, 1], |_| true, (0, 1), 1);
+        let choice = ledger.choice.clone().unwrap();
+        assert_eq!(choice.counts, [3, 0, 1]);
+        let close = |found: f64, known: f64| assert!((found - known).abs() < 1e-9, "{found} {known}");
+        choice.regrets.into_iter().zip([0.0, 0.0, 9.0]).for_each(|(found, known)| close(found, known));
+        assert!(servers[0].admit(0, 1.0));
+        ledger.add(&servers, &costs, &[4, 0, 1], |_| true, (0, 2), 2);
+        for (sum, known) in [(ledger.best, 2.0), (ledger.beside, 11.0), (ledger.own, 2.25)] {
+            close(sum, known);
+        }
+        ledger.add(&servers, &costs, &[4, 0, 1], |at| at == 2, (2, 2), 3);
         assert_eq!(ledger.flows, 2, "where nobody answers there is nothing to compare");
     }
 
     #[test]
     fn every_choice_is_as_likely_to_be_kept() {
         let servers = [Server::new(ServerSpec::default())];
+        let costs = Cost::of(&servers, 1.0, 0.5);
         let mut kept = [0; 4];
         for round in 0..4000_u64 {
             let mut ledger = Ledger::default();
             for flow in 0..4 {
                 ledger.add(
                     &servers,
+                    &costs,
                     &[flow],
                     |_| true,
                     (0, 0),

@@ -14,7 +14,7 @@ use super::{
     balancer::{Balancer, Leave, Tracked},
     choice::Choice,
     flows::{Flow, Flows},
-    ledger::Ledger,
+    ledger::{Cost, Ledger},
     noise::Neighbor,
     queue::{Happening, Queue},
     record::{Completed, Record},
@@ -192,9 +192,10 @@ impl Simulation {
         self.balancers[balancer].set_weights(weights);
     }
 
-    /// See [`Balancer::compare`].
-    pub fn compare(&mut self, balancer: usize, weights: &[f64]) {
-        self.balancers[balancer].compare(weights);
+    /// See [`Balancer::compare`]. `offered` is how many cores of speed 1 all flows would just keep busy.
+    pub fn compare(&mut self, balancer: usize, weights: &[f64], offered: f64) {
+        let costs = Cost::of(&self.servers, 1.0 / self.balancers.len() as f64, offered);
+        self.balancers[balancer].compare(weights, costs);
     }
 
     /// See [`Balancer::take_ledger`].

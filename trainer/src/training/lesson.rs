@@ -85,7 +85,12 @@ impl Lesson {
         let seats = (0..u64::from(world.setup.balancers)).map(|number| {
             let agent = Agent::new(model.clone(), Engine::Fused)?;
             let draws = Draws::new(numbered(seed, number), Use::Exploration);
-            Ok::<_, ModelError>(Seat::new(agent, objective.clone(), terms.compares, draws))
+            Ok::<_, ModelError>(Seat::new(
+                agent,
+                objective.clone(),
+                terms.compares.then(|| world.offered()),
+                draws,
+            ))
         });
         let mut drive = Drive::of(simulation, seats.collect::<Result<_, _>>()?, terms.period);
         let mut twin = needs_twin(terms.pay).then(|| twin(world, terms));

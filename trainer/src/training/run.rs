@@ -333,11 +333,11 @@ fn replays(config: &Config) -> [Replay; 2] {
 mod tests {
     use super::{super::checkpoint, *};
 
-    fn config(learner: &str, levels: &str) -> Config {
+    fn config(learner: &str, more: &str) -> Config {
         let text = format!(
             r#"
             learner = "{learner}"
-            {levels}
+            {more}
             [warm]
             episodes = 3
             updates  = 2
@@ -367,13 +367,14 @@ mod tests {
     #[test]
     fn interrupted_run_ends_as_if_it_had_not_been() {
         let levels = "levels = [-0.5, 0.0, 0.5]";
-        for (learner, levels) in
-            [("sac-gru", ""), ("sac-gru-discrete", levels), ("qmix", levels), ("vdn", levels)]
+        let hindsight = "hindsight = { episodes = 3, updates = 2, rate = 1e-3 }\nreward = \"choices\"";
+        for (learner, more) in
+            [("sac-gru", hindsight), ("sac-gru-discrete", levels), ("qmix", levels), ("vdn", levels)]
         {
-            let begin = || Run::new(config(learner, levels), "test".into()).unwrap();
+            let begin = || Run::new(config(learner, more), "test".into()).unwrap();
             let mut whole = begin();
             let rows = finish(&mut whole);
-            for interrupted_after in [1, 4, 6] {
+            for interrupted_after in [1, 4, 6, rows.len() - 2] {
                 let folder = tempfile::tempdir().unwrap();
                 let mut first = begin();
                 for _ in 0..interrupted_after {

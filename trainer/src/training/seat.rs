@@ -62,15 +62,15 @@ pub struct Seat {
     walk: Vec<f64>,
     proposal: Vec<f64>,
     before: Vec<f64>,
-    /// Whether choices are compared with the base's.
-    compares: bool,
+    /// Whether choices are compared with the base's, and then how many cores all flows keep busy.
+    compares: Option<f64>,
     scratch: Vec<f64>,
     looks: Vec<Look>,
 }
 
 impl Seat {
     /// An agent before an episode: it does what it would do by itself.
-    pub fn new(agent: Agent, objective: Objective, compares: bool, draws: Draws) -> Self {
+    pub fn new(agent: Agent, objective: Objective, compares: Option<f64>, draws: Draws) -> Self {
         Self {
             agent,
             steering: Steering::new(Proposer::Elsewhere, Box::new(rules::Static), Bounds::default()),
@@ -138,10 +138,10 @@ impl Helm for Seat {
         if let Some(look) = self.looks.last_mut() {
             look.moved = movement(&self.before, weights);
             look.paid = simulation.take_ledger(balancer);
-            if self.compares {
+            if let Some(offered) = self.compares {
                 self.scratch.clear();
                 self.scratch.extend(look.base.iter().map(|base| base.exp()));
-                simulation.compare(balancer, &self.scratch);
+                simulation.compare(balancer, &self.scratch, offered);
             }
         }
         self.before.clone_from(weights);

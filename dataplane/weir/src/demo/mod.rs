@@ -47,7 +47,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 0.8, value_parser = load)]
     pub load: f64,
     /// The policy that learns the weights.
-    #[arg(long, default_value = "rate", value_parser = ["active-wcmp", "aquarius", "hlb", "rate", "sac-gru", "qmix"])]
+    #[arg(long, default_value = "sac-gru", value_parser = ["active-wcmp", "aquarius", "hlb", "rate", "sac-gru", "qmix"])]
     pub policy: String,
     /// The model of an agent (`sac-gru`, `qmix`), made by weir-train; default: the one that ships.
     #[arg(long, value_name = "FILE")]

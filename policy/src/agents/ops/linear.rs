@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{Number, of_type, product::Product, spread::Spread};
 
-/// [`product`](super::product) and [`spread`](super::spread) in one: rows `[M, S, I]`, a weight `[O, I]` and `[M, O]` to
+/// [`product`](super::product()) and [`spread`](super::spread()) in one: rows `[M, S, I]`, a weight `[O, I]` and `[M, O]` to
 /// `[M, S, O]`.
 pub fn linear(rows: &Tensor, weight: &Tensor, row: &Tensor, rectified: bool) -> Result<Tensor> {
     let product = Product { to_rows: rows.track_op(), to_weight: weight.track_op() };
