@@ -81,7 +81,7 @@ pub struct Sim {
     pub scenario: PathBuf,
     /// A rule of the data plane (ecmp, wcmp, maglev, rr, lsq, lsq2, sed, sed2), a policy (static, active-wcmp,
     /// aquarius, hlb, hlb-ada, rate), an agent (sac-gru, qmix, or the file of a model, which ends in .safetensors), or what nobody can know
-    /// (oracle, least-work, gsed, gsq, teacher, seer)
+    /// (oracle, least-work, gsed, gsq, price, teacher, seer)
     #[arg(long, value_name = "NAME")]
     pub policy: String,
     /// How new flows are chosen servers for by the policy's weights; default: `sed`, as in the configuration
