@@ -3,13 +3,17 @@
 //! A [`RateEstimate`] is a discounted Gamma-Poisson filter for each server, over a few hypotheses of how many flows it
 //! serves at once. The maths is in `docs/design/rules.md`.
 
+mod brief;
 mod server;
 mod standing;
 mod window;
 
 use ipc::region::ServerStatistics;
 
-use self::server::{Evidence, Track};
+use self::{
+    brief::Brief,
+    server::{Evidence, Track},
+};
 use crate::{
     Observation, PerServer,
     state::{self, StateError},
@@ -82,6 +86,7 @@ pub struct RateEstimate {
     settings: Settings,
     /// When the observation before was measured.
     t: Option<u64>,
+    brief: Brief,
     servers: PerServer<Track>,
 }
 
@@ -94,7 +99,7 @@ impl Default for RateEstimate {
 impl RateEstimate {
     /// Knows nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, t: None, servers: PerServer::default() }
+        Self { settings, t: None, brief: Brief::default(), servers: PerServer::default() }
     }
 
     /// Takes in an observation and says how fast each of its servers is.
@@ -127,21 +132,23 @@ impl RateEstimate {
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.t = None;
+        self.brief = Brief::default();
         self.servers.clear();
     }
 
     /// Writes down all that later estimates depend on.
     pub fn save(&self, state: &mut state::Writer) {
         state.option(self.t);
+        self.brief.save(state);
         self.servers.save(state, Track::save);
     }
 
     /// Takes over what [`RateEstimate::save`] has written. On an error it is as after a reset.
     pub fn restore(&mut self, state: &mut state::Reader<'_>) -> Result<(), StateError> {
         self.reset();
-        let t = state.option()?;
+        let (t, brief) = (state.option()?, Brief::restore(state)?);
         self.servers.restore(state, Track::restore)?;
-        self.t = t;
+        (self.t, self.brief) = (t, brief);
         Ok(())
     }
 
@@ -155,10 +162,13 @@ impl RateEstimate {
         self.t = Some(observation.t);
         // What went on in a long gap, the counts at both ends do not say.
         let usable = seconds > 0.0 && seconds <= self.settings.gap;
+        let brief = self.brief.share();
+        self.brief.forget((-seconds / self.settings.structure_memory).exp());
         for (track, server) in self.servers.iter_mut().zip(observation.servers) {
             let frame = track.frame(server, seconds);
             if usable {
-                track.learn(&frame, &self.settings);
+                self.brief.add(&frame, track.busy_rate());
+                track.learn(&frame, brief, &self.settings);
             }
         }
     }

@@ -24,6 +24,7 @@ const LEAST_COMPLETED: f64 = 1e-6;
 /// One server's counts and windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Track {
+    created: u64,
     finished: u64,
     open: u64,
     standing: Standing,
@@ -38,6 +39,7 @@ impl Track {
     /// Begins with what the counters say now.
     pub fn new(server: &ServerStatistics) -> Self {
         Self {
+            created: server.created,
             finished: server.finished_fin.saturating_add(server.finished_rst),
             open: server.open,
             standing: Standing::new(server.open as f64),
@@ -54,16 +56,19 @@ impl Track {
         let moving = |open: u64| (open as f64 - self.standing.flows()).max(0.0);
         let frame = Frame {
             seconds,
+            came: server.created.saturating_sub(self.created) as f64,
             completed: completed(server, self.finished),
             open: [moving(self.open), moving(server.open)],
         };
+        self.created = server.created;
         self.finished = server.finished_fin.saturating_add(server.finished_rst);
         self.open = server.open;
         frame
     }
 
-    /// Takes in a frame.
-    pub fn learn(&mut self, frame: &Frame, settings: &Settings) {
+    /// Takes in a frame, of whose flows the share `brief` is gone at once.
+    pub fn learn(&mut self, frame: &Frame, brief: f64, settings: &Settings) {
+        let frame = &self.slow.without_brief(frame, brief * credit(frame, &self.slow));
         // Where little completes, the windows are longer, so that they hold enough to go by.
         let stretch = (settings.enough / self.slow.completed.max(1.0)).clamp(1.0, settings.stretch);
         let keep = |memory: f64| (-frame.seconds / memory).exp();
@@ -116,6 +121,11 @@ impl Track {
         (self.slow.completed + prior) / (self.slow.saturated[0] + prior / expected)
     }
 
+    /// Completions a second while there are any flows.
+    pub fn busy_rate(&self) -> f64 {
+        if self.slow.service[0] > 0.0 { self.slow.completed / self.slow.service[0] } else { 0.0 }
+    }
+
     fn likeliest(&self) -> usize {
         (1..LEVELS.len())
             .fold(0, |best, level| if self.belief[level] > self.belief[best] { level } else { best })
@@ -123,6 +133,7 @@ impl Track {
 
     /// Writes everything down.
     pub fn save(&self, state: &mut state::Writer) {
+        state.u64(self.created);
         state.u64(self.finished);
         state.u64(self.open);
         self.standing.save(state);
@@ -133,12 +144,12 @@ impl Track {
 
     /// Takes over what [`Track::save`] has written.
     pub fn restore(state: &mut state::Reader<'_>) -> Result<Self, StateError> {
-        let (finished, open) = (state.u64()?, state.u64()?);
+        let (created, finished, open) = (state.u64()?, state.u64()?, state.u64()?);
         let standing = Standing::restore(state)?;
         let (slow, fast) = (Window::restore(state)?, Window::restore(state)?);
         let build = Build::restore(state)?;
         let belief = build.belief();
-        Ok(Self { finished, open, standing, slow, fast, build, belief })
+        Ok(Self { created, finished, open, standing, slow, fast, build, belief })
     }
 }
 

@@ -34,6 +34,8 @@ struct Chain {
     open: Vec<Vec<u64>>,
     finished: Vec<Vec<u64>>,
     created: Vec<Vec<u64>>,
+    /// The share of flows that are gone at once.
+    brief: f64,
     estimates: Vec<RateEstimate>,
     weights: Vec<Vec<f64>>,
     t: f64,
@@ -49,6 +51,7 @@ impl Chain {
             open: counts.clone(),
             finished: counts.clone(),
             created: counts,
+            brief: 0.0,
             estimates: vec![RateEstimate::new(RATES); balancers],
             weights: vec![configured.to_vec(); balancers],
             t: 0.0,
@@ -113,8 +116,12 @@ impl Chain {
         let balancer = self.random.usize(0..self.open.len());
         let score = |j: usize| (self.open[balancer][j] + 1) as f64 / self.weights[balancer][j];
         let best = (0..self.servers.len()).min_by(|&a, &b| score(a).total_cmp(&score(b))).expect("servers");
-        self.open[balancer][best] += 1;
         self.created[balancer][best] += 1;
+        if self.brief > 0.0 && self.random.f64() < self.brief {
+            self.finished[balancer][best] += 1;
+        } else {
+            self.open[balancer][best] += 1;
+        }
     }
 
     fn complete(&mut self, server: usize) {
@@ -210,6 +217,24 @@ fn flows_that_only_wait_say_nothing_of_the_server() {
         let found = found(1, &servers([1e9, 1e9], [10.0, 10.0]), [2.0, 1.0], load);
         assert_within(found, 1.8, 2.2, &format!("{load}"));
     }
+}
+
+#[test]
+fn flows_that_are_gone_at_once_are_told_from_those_that_are_served() {
+    let found = |brief: f64| {
+        let mut chain = Chain::new(1, 2, &servers([2.0, 4.0], [5.0, 5.0]), &[1.0, 2.0]);
+        chain.brief = brief;
+        // Only what is not brief loads the servers.
+        chain.run(0.75 / (1.0 - brief), 60.0, 0.05);
+        let worst = (0..100).map(|_| chain.run(0.75 / (1.0 - brief), 1.0, 0.05)[0]).fold(f64::MAX, f64::min);
+        (chain.estimates[0].brief.share(), worst / (2.0 - worst))
+    };
+    let (share, ratio) = found(0.0);
+    assert_within(share, 0.0, 0.01, "none");
+    assert_within(ratio, 0.3, 0.7, "none");
+    let (share, ratio) = found(0.6);
+    assert_within(share, 0.35, 0.6, "brief");
+    assert_within(ratio, 0.3, 0.7, "brief");
 }
 
 #[test]

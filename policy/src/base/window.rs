@@ -12,6 +12,8 @@ pub const FINITE: usize = LEVELS.len() - 1;
 pub struct Frame {
     /// How long it was.
     pub seconds: f64,
+    /// Flows that began in it.
+    pub came: f64,
     /// Flows that completed in it.
     pub completed: f64,
     /// Flows that were open at its beginning and end.
@@ -54,6 +56,15 @@ impl Window {
         for (saturated, &level) in self.saturated.iter_mut().zip(&LEVELS) {
             *saturated = *saturated * keep + frame.seconds * frame.at_least(level);
         }
+    }
+
+    /// The frame less the completions, as far as one knows, of flows that were gone at once: of the share `brief` of those that came.
+    pub fn without_brief(&self, frame: &Frame, brief: f64) -> Frame {
+        let rate = if self.service[FINITE] > 0.0 { self.completed / self.service[FINITE] } else { 0.0 };
+        let (brief, others) = (brief * frame.came, rate * frame.seconds * frame.open[0]);
+        let gone =
+            if brief > 0.0 { (frame.completed * brief / (brief + others)).min(frame.came) } else { 0.0 };
+        Frame { completed: frame.completed - gone, ..*frame }
     }
 
     /// Flows open on the mean of a frame, foreseen at its beginning, if `LEVELS[level]` flows saturate the server.
