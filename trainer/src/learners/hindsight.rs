@@ -24,35 +24,112 @@ use super::{
 /// Numbers that hindsight says of a server: ln base − ln(q + 1), and its cost less that of the best one, for all flows of the step.
 pub const TOLD: usize = 2;
 /// κ: weights that differ by 7 per cent are told apart with e to 1.
-/// κ: weights that differ by 7 per cent are told apart with e to 1.
 const SHARPNESS: f64 = 15.0;
 /// Nobody chooses a server that is not active.
 const NEVER: f64 = 1e4;
+/// Nothing is divided by less.
+const LEAST: f64 = 1e-6;
 
-/// How corrections are made of actions, and what it costs to change them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What corrections a network says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Says {
+    /// A mean, whose tangent is the share of the largest correction, and the number for the deviation.
+    Mean {
+        /// The largest correction.
+        bound: f64,
+    },
+    /// A logit or a value for each of these corrections, in the order of the head.
+    Levels(Vec<f32>),
+}
+
+/// What is said, and what it costs to change it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
-    /// The largest correction, that of an action of 1.
-    pub bound: f64,
+    /// What corrections are made of.
+    pub says: Says,
     /// What a mean change of the corrections by one from step to step costs.
     pub movement: f64,
 }
 
 /// The mean cost over agents and steps that count. The first `first` moments only warm the memory up.
-pub fn loss(net: &Net, batch: &Batch, terms: Terms, first: usize) -> Result<Tensor> {
+pub fn loss(net: &Net, batch: &Batch, terms: &Terms, first: usize) -> Result<Tensor> {
     let (heads, counts) = said(net, batch, first)?;
     let length = heads.dim(0)?;
-    let part = |of: &Tensor, index| of.narrow(D::Minus1, index, 1)?.squeeze(D::Minus1);
     let told = batch.told.narrow(0, batch.told.dim(0)? - length, length)?;
-    let delta = (part(&heads, 0)?.tanh()? * terms.bound)?;
-    let moved = moved(&delta, &counts)?;
-    let score = ((part(&told, 0)? + delta)? * SHARPNESS)?;
-    // `softmax_last_dim` has no gradient.
-    let chosen = softmax(&(score + ((&counts - 1.0)? * NEVER)?)?, D::Minus1)?;
-    let costs = (chosen * part(&told, 1)?)?.mul(&counts)?.sum(D::Minus1)?;
-    let restraint = (part(&heads, 1)?.sqr()? * &counts)?.sum_all()? / counts.sum_all()?.maximum(1.0)?;
-    let agents = counts.max(D::Minus1)?.sum_all()?.maximum(1.0)?;
-    ((costs.sum_all()? / agents)? + (moved * terms.movement)?)? + (restraint? * RESTRAINT)?
+    let flows = Flows { score: part(&told, 0)?, costs: part(&told, 1)?, counts };
+    let (costs, delta) = match &terms.says {
+        Says::Mean { bound } => {
+            let delta = (part(&heads, 0)?.tanh()? * *bound)?;
+            let restraint = (flows.mean(&part(&heads, 1)?.sqr()?)? * RESTRAINT)?;
+            ((flows.by(&delta)? + restraint)?, delta)
+        }
+        Says::Levels(levels) => flows.by_levels(&softmax(&heads, D::Minus1)?, levels)?,
+    };
+    costs + (moved(&delta, &flows.counts)? * terms.movement)?
+}
+
+fn part(of: &Tensor, index: usize) -> Result<Tensor> {
+    of.narrow(D::Minus1, index, 1)?.squeeze(D::Minus1)
+}
+
+/// The flows that are looked back at: one for each step and agent, `[T, N, S]` all.
+struct Flows {
+    /// ln base − ln(q + 1).
+    score: Tensor,
+    costs: Tensor,
+    /// 1 where a server counts.
+    counts: Tensor,
+}
+
+impl Flows {
+    /// What they cost on the mean by weights with these corrections.
+    fn by(&self, delta: &Tensor) -> Result<Tensor> {
+        // `softmax_last_dim` has no gradient.
+        let chosen = softmax(&self.logits(delta)?, D::Minus1)?;
+        self.sum(&(chosen * &self.costs)?)
+    }
+
+    /// The same where a correction is drawn for one server after the other, by `chances` `[T, N, S, L]`, while the others have their mean
+    /// ones; and the mean corrections.
+    ///
+    /// With E = Σ e_i, C = Σ e_i c_i over what `by` takes the softmax of, a level that makes e_j to e costs (C − e_j c_j + e c_j) /
+    /// (E − e_j + e). So a level that is right is chosen for certain: the costs of a mean correction would as well be those of two far
+    /// ones, neither of which is right, and the agent acts by the likeliest level.
+    fn by_levels(&self, chances: &Tensor, levels: &[f32]) -> Result<(Tensor, Tensor)> {
+        let levels = Tensor::new(levels, chances.device())?;
+        let delta = chances.broadcast_mul(&levels)?.sum(D::Minus1)?;
+        let logits = self.logits(&delta.detach())?;
+        let most = logits.max_keepdim(D::Minus1)?;
+        let others = logits.broadcast_sub(&most)?.exp()?;
+        let weighted = (&others * &self.costs)?;
+        let rest = |of: &Tensor| {
+            of.sum_keepdim(D::Minus1)?.broadcast_sub(of)?.clamp(0.0, f64::MAX)?.unsqueeze(D::Minus1)
+        };
+        let with = levels.broadcast_sub(&delta.detach().unsqueeze(D::Minus1)?)?;
+        let with = (with * SHARPNESS)?.exp()?.broadcast_mul(&others.unsqueeze(D::Minus1)?)?;
+        let above =
+            with.broadcast_mul(&self.costs.unsqueeze(D::Minus1)?)?.broadcast_add(&rest(&weighted)?)?;
+        let below = with.broadcast_add(&rest(&others)?)?.clamp(LEAST, f64::MAX)?;
+        let costs = (chances * (above / below)?)?.sum(D::Minus1)?;
+        Ok((self.sum(&costs)?, delta))
+    }
+
+    /// What the softmax over servers says who is chosen of.
+    fn logits(&self, delta: &Tensor) -> Result<Tensor> {
+        let score = ((&self.score + delta)? * SHARPNESS)?;
+        score + ((&self.counts - 1.0)? * NEVER)?
+    }
+
+    /// Summed up over servers, the mean over steps and agents.
+    fn sum(&self, of: &Tensor) -> Result<Tensor> {
+        let agents = self.counts.max(D::Minus1)?.sum_all()?.maximum(1.0)?;
+        (of * &self.counts)?.sum_all()? / agents
+    }
+
+    /// The mean over servers that count.
+    fn mean(&self, of: &Tensor) -> Result<Tensor> {
+        (of * &self.counts)?.sum_all()? / self.counts.sum_all()?.maximum(1.0)?
+    }
 }
 
 /// The mean of |δ − δ before| over servers that counted both times.
@@ -65,6 +142,8 @@ fn moved(delta: &Tensor, counts: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::learners::{
         adam::{self, Adam},
@@ -77,6 +156,12 @@ mod tests {
     /// must say so; the third server is not active, and told to cost nothing.
     #[test]
     fn weights_come_to_choose_what_would_have_cost_least() {
+        learns(&Terms { says: Says::Mean { bound: 0.5 }, movement: 0.0 }, 2, [0.2, 0.01]);
+        // Each server's cost counts, so what nothing can be done about counts three times.
+        learns(&Terms { says: Says::Levels(vec![-0.5, 0.0, 0.5]), movement: 0.0 }, 3, [0.6, 0.03]);
+    }
+
+    fn learns(terms: &Terms, outputs: usize, [before, after]: [f32; 2]) {
         let layout =
             Layout { agents: 1, servers: 3, server_features: 1, context_features: 0, state: 0, hidden: 8 };
         let mut draws = Draws::new(1, Use::World);
@@ -99,7 +184,7 @@ mod tests {
                 taken: faster[..20].iter().map(taken).collect(),
             });
         }
-        let shape = layout.shape(2);
+        let shape = layout.shape(outputs);
         let names = shape.parameters().into_iter().map(|(name, shape)| (name.to_owned(), shape));
         let params = Params::new(names, &mut Draws::new(2, Use::Parameters)).unwrap();
         let net = Net::new(shape, &params.trained()).unwrap();
@@ -107,18 +192,46 @@ mod tests {
         let mut losses = Vec::new();
         for _ in 0..100 {
             let batch = replay.sample(16, &mut draws).unwrap();
-            let loss = loss(&net, &batch, Terms { bound: 0.5, movement: 0.0 }, 1).unwrap();
+            let loss = loss(&net, &batch, terms, 1).unwrap();
             losses.push(loss.to_scalar::<f32>().unwrap());
             adam.step(&params, &loss.backward().unwrap()).unwrap();
         }
-        assert!(losses[0] > 0.2 && losses[99] < 0.01, "{} {}", losses[0], losses[99]);
+        assert!(losses[0] > before && losses[99] < after, "{} {}", losses[0], losses[99]);
+    }
+
+    /// Whoever is certain of a level pays for each server what those corrections cost; who is not, the mean over levels.
+    #[test]
+    fn levels_cost_what_their_corrections_cost() {
+        let tensor =
+            |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+        let flows = Flows {
+            score: tensor(&[0.3, -0.2, 0.1, 0.0], &[1, 1, 4]),
+            costs: tensor(&[0.0, 0.7, 0.4, 9.0], &[1, 1, 4]),
+            counts: tensor(&[1.0, 1.0, 1.0, 0.0], &[1, 1, 4]),
+        };
+        let levels = [-0.25, 0.0, 0.25];
+        let number = |of: Tensor| of.to_scalar::<f32>().unwrap();
+        let by = |delta: [f32; 3]| {
+            number(flows.by(&tensor(&[delta[0], delta[1], delta[2], 0.0], &[1, 1, 4])).unwrap())
+        };
+        let chances = |second: [f32; 3]| {
+            let [certain, nobody] = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]];
+            let rows = [certain, second, nobody, nobody].concat();
+            let (costs, delta) = flows.by_levels(&tensor(&rows, &[1, 1, 4, 3]), &levels).unwrap();
+            (number(costs), delta.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        };
+        let (costs, delta) = chances([1.0, 0.0, 0.0]);
+        assert_eq!(delta, [0.25, -0.25, 0.0, 0.0]);
+        assert!((costs / 3.0 - by([0.25, -0.25, 0.0])).abs() < 1e-5, "{costs}");
+        let (costs, _) = chances([0.5, 0.0, 0.5]);
+        let of_the_second = 0.5 * (by([0.25, -0.25, 0.0]) + by([0.25, 0.25, 0.0]));
+        assert!((costs - 2.0 * by([0.25, 0.0, 0.0]) - of_the_second).abs() < 1e-5, "{costs}");
     }
 
     #[test]
     fn movement_is_the_mean_change_of_servers_that_counted_both_times() {
-        let tensor = |values: &[f32], shape: &[usize]| {
-            Tensor::from_slice(values, shape, &candle_core::Device::Cpu).unwrap()
-        };
+        let tensor =
+            |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
         let delta = tensor(&[0.1, 0.2, 0.4, -0.2, 0.4, 0.9], &[3, 1, 2]);
         let counts = tensor(&[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], &[3, 1, 2]);
         let found = moved(&delta, &counts).unwrap().to_scalar::<f32>().unwrap();

@@ -105,7 +105,7 @@ fn best_cost(episodes: usize, steps: usize, seed: u64) -> f64 {
 /// How it is learned with memory.
 pub fn plan() -> Plan {
     Plan {
-        steps: 40_000,
+        steps: 60_000,
         random: 1000,
         steps_per_update: 2,
         batch: 32,

@@ -47,6 +47,9 @@ pub struct Config {
     /// How long an episode lasts.
     #[serde(default = "episode")]
     pub episode: Span,
+    /// What acts, and is judged, is the average of the networks over so many updates; 1: the newest.
+    #[serde(default = "one")]
+    pub average: u64,
     /// Episodes at the beginning from which only the scale of the features is learned.
     #[serde(default = "scale")]
     pub scale: u64,
@@ -289,8 +292,6 @@ impl Config {
         let is_correction = self.delta_max > 0.0 && self.delta_max <= 3.0;
         check("delta_max", self.delta_max, is_correction, "above 0 and at most 3")?;
         let is_discrete = self.learner != Kind::SacGru;
-        let hindsight = if self.hindsight.is_some() { "given" } else { "not given" };
-        check("hindsight", hindsight, self.hindsight.is_none() || !is_discrete, "given for sac-gru only")?;
         let levels = format!("{:?}", self.levels);
         check(
             "levels",
@@ -309,6 +310,7 @@ impl Config {
         check("replay.batch", batch, batch > 0, "above 0")?;
         check("replay.burn_in", burn_in, burn_in + 1 < length, "shorter than the sequence by 2")?;
         check("replay.stride", stride, stride > 0, "above 0")?;
+        check("average", self.average, self.average > 0, "above 0")?;
         check("scale", self.scale, self.scale > 0, "above 0")?;
         check("judge.every", self.judge.every, self.judge.every > 0, "above 0")?;
         self.worlds.check().map_err(|(key, found, must)| ConfigError::Value { key, found, must })

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::learners::{
     draws::{Draws, Use},
-    export, hindsight,
+    export,
+    hindsight::{self, Says},
     replay::{Batch, Cut, Replay},
     saved::{Saved, SavedError},
 };
@@ -124,7 +125,7 @@ impl Run {
         }
     }
 
-    /// The model as it is now.
+    /// The model that acts now.
     pub fn model(&self) -> Result<Model, ModelError> {
         let config = &self.config;
         let (kind, schema) = (kind(config.learner), config.features());
@@ -257,11 +258,7 @@ impl Run {
             let batch = self.sample()?;
             let figures = match stage {
                 Stage::Warm => self.student.imitate(&batch, phase.rate * share)?,
-                Stage::Hindsight => {
-                    let Config { delta_max, movement, .. } = self.config;
-                    let terms = hindsight::Terms { bound: f64::from(delta_max), movement };
-                    self.student.look_back(&batch, terms, phase.rate * share)?
-                }
+                Stage::Hindsight => self.student.look_back(&batch, &self.hindsight(), phase.rate * share)?,
                 Stage::Scale | Stage::Learn => self.student.update(&batch, share)?,
             };
             add(&mut sums, figures);
@@ -269,6 +266,16 @@ impl Run {
         }
         sums.iter_mut().for_each(|(_, sum)| *sum /= phase.updates as f64);
         Ok(sums)
+    }
+
+    fn hindsight(&self) -> hindsight::Terms {
+        let Config { levels, delta_max, movement, .. } = &self.config;
+        let says = if levels.is_empty() {
+            Says::Mean { bound: f64::from(*delta_max) }
+        } else {
+            Says::Levels(levels.clone())
+        };
+        hindsight::Terms { says, movement: *movement }
     }
 
     /// A batch of one kind of worlds, each step that is kept as likely as any other to be of the kind.
@@ -367,9 +374,10 @@ mod tests {
     #[test]
     fn interrupted_run_ends_as_if_it_had_not_been() {
         let levels = "levels = [-0.5, 0.0, 0.5]";
-        let hindsight = "hindsight = { episodes = 3, updates = 2, rate = 1e-3 }\nreward = \"choices\"";
+        let hindsight = "hindsight = { episodes = 3, updates = 2, rate = 1e-3 }\naverage = 5";
+        let both = format!("{levels}\n{hindsight}");
         for (learner, more) in
-            [("sac-gru", hindsight), ("sac-gru-discrete", levels), ("qmix", levels), ("vdn", levels)]
+            [("sac-gru", hindsight), ("sac-gru-discrete", levels), ("qmix", &both), ("vdn", levels)]
         {
             let begin = || Run::new(config(learner, more), "test".into()).unwrap();
             let mut whole = begin();

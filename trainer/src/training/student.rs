@@ -30,6 +30,9 @@ pub struct Student {
     /// Steps towards the teacher.
     imitation: Adam,
     burn_in: usize,
+    /// What acts: the newest parameters, or their average over so many updates.
+    acting: Params,
+    average: u64,
 }
 
 #[derive(Debug)]
@@ -107,19 +110,34 @@ impl Student {
                 Learner::Values(Box::new(qmix::Learner::new(layout, levels, settings, seed)?))
             }
         };
-        Ok(Self { learner, imitation: Adam::new(adam(config.warm.rate)), burn_in })
+        let params = learner.actor().1;
+        // Shared, they follow by themselves.
+        let acting = if config.average > 1 { params.copy()? } else { params.clone() };
+        let imitation = Adam::new(adam(config.warm.rate));
+        Ok(Self { learner, imitation, burn_in, acting, average: config.average })
     }
 
     /// The parameters of the network that acts, by the names of a model.
-    pub fn parameters(&self) -> &Params {
-        self.learner.actor().1
+    pub const fn parameters(&self) -> &Params {
+        &self.acting
+    }
+
+    /// Moves what acts towards what has been learned. Single networks differ by more than what there is to gain, so their mean
+    /// is better than the luckiest of them. Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+    fn follow(&self) -> Result<()> {
+        if self.average > 1 {
+            self.acting.approach(self.learner.actor().1, 1.0 / self.average as f64)
+        } else {
+            Ok(())
+        }
     }
 
     /// Everything that later updates depend on.
     pub fn save(&self) -> Result<Saved> {
         let mut saved = Saved::default();
-        saved.put("imitation", self.imitation.save(self.parameters()));
+        saved.put("imitation", self.imitation.save(self.learner.actor().1));
         saved.put("learner", self.learner.save()?);
+        saved.put("acting", self.acting.save()?);
         Ok(saved)
     }
 
@@ -128,7 +146,8 @@ impl Student {
         saved.check(&self.save()?)?;
         self.learner.restore(&saved.part("learner"))?;
         let mut imitation = self.imitation.clone();
-        imitation.restore(self.parameters(), &saved.part("imitation"))?;
+        imitation.restore(self.learner.actor().1, &saved.part("imitation"))?;
+        self.acting.restore(&saved.part("acting"))?;
         self.imitation = imitation;
         Ok(())
     }
@@ -148,15 +167,17 @@ impl Student {
         let (net, params) = self.learner.actor();
         let loss = imitation::loss(net, batch, head, self.burn_in)?;
         let norm = self.imitation.step(params, &loss.backward()?)?;
+        self.follow()?;
         Ok(vec![("imitation_loss", f64::from(loss.to_scalar::<f32>()?)), ("gradient_norm", norm)])
     }
 
     /// A step towards corrections that would have cost less.
-    pub fn look_back(&mut self, batch: &Batch, terms: hindsight::Terms, rate: f64) -> Result<Figures> {
+    pub fn look_back(&mut self, batch: &Batch, terms: &hindsight::Terms, rate: f64) -> Result<Figures> {
         self.imitation.set_rate(rate);
         let (net, params) = self.learner.actor();
         let loss = hindsight::loss(net, batch, terms, self.burn_in)?;
         let norm = self.imitation.step(params, &loss.backward()?)?;
+        self.follow()?;
         Ok(vec![("regret", f64::from(loss.to_scalar::<f32>()?)), ("gradient_norm", norm)])
     }
 
@@ -164,27 +185,30 @@ impl Student {
     pub fn begin(&mut self) -> Result<()> {
         if let Learner::Values(learner) = &mut self.learner {
             learner.shrink_values(VALUES_AFTER_IMITATION)?;
+            self.acting.approach(self.learner.actor().1, 1.0)?;
         }
         Ok(())
     }
 
     /// An update, with learning rates that are this share of the configured ones.
     pub fn update(&mut self, batch: &Batch, share: f64) -> Result<Figures> {
-        match &mut self.learner {
+        let figures = match &mut self.learner {
             Learner::Continuous(learner) => {
                 learner.scale_rates(share);
-                learner.update(batch).map(figures)
+                figures(learner.update(batch)?)
             }
             Learner::Levels(learner) => {
                 learner.scale_rates(share);
-                learner.update(batch).map(figures)
+                figures(learner.update(batch)?)
             }
             Learner::Values(learner) => {
                 learner.scale_rates(share);
                 let qmix::Update { loss, norm, value } = learner.update(batch)?;
-                Ok(vec![("td_loss", loss), ("gradient_norm", norm), ("q_values", value)])
+                vec![("td_loss", loss), ("gradient_norm", norm), ("q_values", value)]
             }
-        }
+        };
+        self.follow()?;
+        Ok(figures)
     }
 }
 
