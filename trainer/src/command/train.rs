@@ -50,6 +50,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
                 best = Some(score);
                 save(&out.join("best.safetensors"), &model)?;
             }
+            save(&out.join("last.safetensors"), &model)?;
             bar.println(format!("episode {} ({}): {} the base", row.episode, row.phase, change(score)));
         }
         journal.write(&row).map_err(|error| unsaved(&out, error))?;
@@ -59,7 +60,6 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         bar.set_message(format!("{} reward {:+.4}", row.phase, row.reward));
         bar.set_position(run.episode());
     }
-    save(&out.join("last.safetensors"), &run.model()?)?;
     bar.finish_and_clear();
     let best = best.map_or_else(|| "never judged".into(), |score| format!("{} the base", change(score)));
     writeln!(std::io::stdout().lock(), "{}: {best}", out.join("best.safetensors").display())?;
