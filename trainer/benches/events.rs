@@ -1,11 +1,19 @@
 //! How many things happen a second in the simulator, on one core.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
+mod processor;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
+use processor::Processor;
 use trainer::{
     evaluate::{contender::Contender, run::Drive},
     scenario::Scenario,
 };
+
+/// As in `weir-train`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Two balancers before so many servers, half of them of four cores and half of two.
 fn scenario(servers: usize, delay: &str) -> Scenario {
@@ -25,11 +33,19 @@ fn whole(scenario: &Scenario, contender: &Contender) -> u64 {
     drive.simulation().happened()
 }
 
-fn events(criterion: &mut Criterion) {
+fn events(criterion: &mut Criterion<Processor>) {
     let mut group = criterion.benchmark_group("events");
     group.sample_size(10);
-    let cases =
-        [("sed2", 8, "0s"), ("sed2", 8, "1ms"), ("sed", 8, "0s"), ("sed2", 64, "0s"), ("rate/sed2", 8, "0s")];
+    let cases = [
+        ("sed2", 8, "0s"),
+        ("sed2", 8, "1ms"),
+        ("sed", 8, "0s"),
+        ("sed2", 64, "0s"),
+        ("sed2", 64, "1ms"),
+        ("sed", 64, "0s"),
+        ("rate/sed2", 8, "0s"),
+        ("sac-gru/sed2", 8, "0s"),
+    ];
     for (name, servers, delay) in cases {
         let (scenario, contender) = (scenario(servers, delay), name.parse().unwrap());
         group.throughput(Throughput::Elements(whole(&scenario, &contender)));
@@ -39,5 +55,9 @@ fn events(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, events);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(Processor);
+    targets = events
+}
 criterion_main!(benches);

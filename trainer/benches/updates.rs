@@ -1,15 +1,14 @@
 //! What an update of a learner costs, on one core: two agents before eight servers, sequences of twenty steps, 32 of them.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
-use std::{hint::black_box, time::Duration};
+mod processor;
 
-use criterion::{
-    Criterion, criterion_group, criterion_main,
-    measurement::{Measurement, ValueFormatter, WallTime},
-};
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
-use nix::time::{ClockId, clock_gettime};
 use policy::agents::net::Net;
+use processor::Processor;
 use trainer::learners::{
     adam::{self, Adam},
     draws::{Draws, Use},
@@ -23,38 +22,6 @@ use trainer::learners::{
 /// As in `weir-train`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
-
-/// The processor's time that this process has used: a machine that is shared stretches all others.
-struct Processor;
-
-impl Measurement for Processor {
-    type Intermediate = Duration;
-    type Value = Duration;
-
-    fn start(&self) -> Duration {
-        clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
-    }
-
-    fn end(&self, start: Duration) -> Duration {
-        self.start() - start
-    }
-
-    fn add(&self, one: &Duration, other: &Duration) -> Duration {
-        *one + *other
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Duration) -> f64 {
-        WallTime.to_f64(value)
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
 
 const LAYOUT: Layout =
     Layout { agents: 2, servers: 8, server_features: 18, context_features: 4, state: 20, hidden: 32 };
