@@ -20,7 +20,7 @@ pub struct Settings {
     pub servers: usize,
 }
 
-/// The reservoirs of all servers. A server costs memory (11 KiB) from its first sample on.
+/// The reservoirs of all servers. A server costs memory (12 KiB) from its first sample on.
 #[derive(Debug)]
 pub struct Bank {
     settings: Settings,
@@ -70,8 +70,8 @@ impl Bank {
     }
 
     /// Statistics of a server's samples of one kind at time `now`; `None` when there are none.
-    pub fn statistics(&self, server: ServerId, kind: Kind, now: u64) -> Option<Statistics> {
-        let server = self.servers.get(server.index())?.as_ref()?;
+    pub fn statistics(&mut self, server: ServerId, kind: Kind, now: u64) -> Option<Statistics> {
+        let server = self.servers.get_mut(server.index())?.as_mut()?;
         server.kinds[kind.index()].statistics(now, self.settings.decay)
     }
 
@@ -107,7 +107,7 @@ mod tests {
         bank.offer(&sample(5, Kind::Handshake, 100));
         bank.offer(&sample(5, Kind::FlowBytes, 200));
         bank.offer(&sample(99, Kind::Handshake, 300));
-        let mean = |server, kind| bank.statistics(ServerId(server), kind, 500).map(|found| found.mean);
+        let mut mean = |server, kind| bank.statistics(ServerId(server), kind, 500).map(|found| found.mean);
         assert_eq!(mean(5, Kind::Handshake), Some(100.0));
         assert_eq!(mean(5, Kind::FlowBytes), Some(200.0));
         assert_eq!(mean(99, Kind::Handshake), Some(300.0));

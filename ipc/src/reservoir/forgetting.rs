@@ -63,8 +63,8 @@ impl Forgetting {
     }
 
     /// What can be said about the samples at time `now`; `None` when there are none.
-    pub fn statistics(&self, now: u64, decay: Decay) -> Option<Statistics> {
-        Statistics::of(&self.slots, now, decay)
+    pub fn statistics(&mut self, now: u64, decay: Decay) -> Option<Statistics> {
+        Statistics::of(&mut self.slots, now, decay)
     }
 }
 

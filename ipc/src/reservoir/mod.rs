@@ -9,6 +9,7 @@
 
 mod bank;
 mod forgetting;
+mod order;
 mod slots;
 mod statistics;
 mod uniform;

@@ -1,5 +1,7 @@
 //! The samples that a reservoir holds.
 
+use super::order::Order;
+
 /// How many samples a reservoir holds at most.
 pub const SLOTS: usize = 128;
 
@@ -11,10 +13,12 @@ pub struct Slots {
     /// When each sample was taken, in nanoseconds.
     t: [u64; SLOTS],
     values: [f32; SLOTS],
+    order: Order,
 }
 
 impl Slots {
-    pub const EMPTY: Self = Self { used: 0, newest: 0, t: [0; SLOTS], values: [0.0; SLOTS] };
+    pub const EMPTY: Self =
+        Self { used: 0, newest: 0, t: [0; SLOTS], values: [0.0; SLOTS], order: Order::EMPTY };
 
     /// Puts a sample into slot `slot`, or into the next empty one if that is not in use. Returns where it went.
     #[inline]
@@ -24,6 +28,7 @@ impl Slots {
         self.newest = self.newest.max(t);
         self.t[slot] = t;
         self.values[slot] = value as f32;
+        self.order.touch(slot);
         slot
     }
 
@@ -40,5 +45,11 @@ impl Slots {
     /// When the samples were taken, and their values.
     pub fn samples(&self) -> (&[u64], &[f32]) {
         (&self.t[..self.used], &self.values[..self.used])
+    }
+
+    /// Writes `keys`, one for each sample, to `sorted` in rising order. That is cheaper than a sort where few samples are new
+    /// and keys sort as values do.
+    pub fn sort(&mut self, keys: &[u64], sorted: &mut [u64]) {
+        self.order.sort(keys, sorted);
     }
 }

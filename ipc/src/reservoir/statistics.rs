@@ -50,7 +50,7 @@ pub struct Statistics {
 
 impl Statistics {
     /// `None` when there are no samples.
-    pub(super) fn of(slots: &Slots, now: u64, decay: Decay) -> Option<Self> {
+    pub(super) fn of(slots: &mut Slots, now: u64, decay: Decay) -> Option<Self> {
         let (t, values) = slots.samples();
         if values.is_empty() {
             return None;
@@ -58,8 +58,8 @@ impl Statistics {
         let count = values.len() as f64;
         // Weights relative to the newest sample: the quotients are the same at any later time, and nothing
         // underflows because everything is old.
-        let mut keys = [0; SLOTS];
-        let keys = &mut keys[..values.len()];
+        let (mut keys, mut sorted) = ([0; SLOTS], [0; SLOTS]);
+        let (keys, sorted) = (&mut keys[..values.len()], &mut sorted[..values.len()]);
         let (mut sum, mut weights, mut weighted) = (0.0, 0.0, 0.0);
         for ((key, &t), &value) in keys.iter_mut().zip(t).zip(values) {
             let weight = decay.weight(slots.newest() - t);
@@ -70,17 +70,17 @@ impl Statistics {
         }
         let mean = sum / count;
         let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
-        keys.sort_unstable();
+        slots.sort(keys, sorted);
         Some(Self {
-            count: values.len() as u32,
+            count: sorted.len() as u32,
             age: now.saturating_sub(slots.newest()),
             mean: mean as f32,
             std: variance.sqrt() as f32,
-            p50: quantile(keys, 0.5),
-            p90: quantile(keys, 0.9),
-            p99: quantile(keys, 0.99),
+            p50: quantile(sorted, 0.5),
+            p90: quantile(sorted, 0.9),
+            p99: quantile(sorted, 0.99),
             decayed_mean: (weighted / weights) as f32,
-            decayed_p90: weighted_quantile(keys, 0.9 * weights),
+            decayed_p90: weighted_quantile(sorted, 0.9 * weights),
         })
     }
 }
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn no_data_is_not_a_value() {
-        assert_eq!(Statistics::of(&Slots::EMPTY, 5, decay()), None);
-        let zero = Statistics::of(&filled(&[(5, 0)]), 5, decay()).unwrap();
+        assert_eq!(Statistics::of(&mut filled(&[]), 5, decay()), None);
+        let zero = Statistics::of(&mut filled(&[(5, 0)]), 5, decay()).unwrap();
         assert_eq!((zero.count, zero.age, zero.mean, zero.p99), (1, 0, 0.0, 0.0));
     }
 
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_definitions() {
         let samples: Vec<_> = [10, 20, 30, 40, 100].into_iter().map(|value| (SECOND, value)).collect();
-        let found = Statistics::of(&filled(&samples), 3 * SECOND, decay()).unwrap();
+        let found = Statistics::of(&mut filled(&samples), 3 * SECOND, decay()).unwrap();
         assert_eq!((found.count, found.age), (5, 2 * SECOND));
         assert_eq!((found.mean, found.std, found.p50), (40.0, 31.622_776, 30.0));
         assert_eq!((found.p90, found.p99), (76.0, 97.6));
@@ -160,10 +160,10 @@ mod tests {
     #[test]
     fn decayed_mean_is_normalised_and_stays_while_nothing_comes() {
         // 0.9 of a weight is left after one second: (0.9 * 100 + 1 * 200) / 1.9.
-        let slots = filled(&[(SECOND, 100), (2 * SECOND, 200)]);
-        let at_once = Statistics::of(&slots, 2 * SECOND, decay()).unwrap();
+        let mut slots = filled(&[(SECOND, 100), (2 * SECOND, 200)]);
+        let at_once = Statistics::of(&mut slots, 2 * SECOND, decay()).unwrap();
         assert!((at_once.decayed_mean - 152.631_58).abs() < 1e-3, "{at_once:?}");
-        let days_later = Statistics::of(&slots, 1_000_000 * SECOND, decay()).unwrap();
+        let days_later = Statistics::of(&mut slots, 1_000_000 * SECOND, decay()).unwrap();
         assert_eq!(Statistics { age: 0, ..days_later }, Statistics { age: 0, ..at_once });
     }
 
@@ -204,11 +204,28 @@ mod tests {
     }
 
     proptest! {
+        /// Few samples come between two looks, or many; values come more than once, and times do not rise.
+        #[test]
+        fn statistics_are_the_same_however_often_they_were_asked_for(
+            looks in prop::collection::vec(
+                prop::collection::vec((0..SLOTS, 0..100 * SECOND, 0..20_u64), 0..40), 1..20),
+        ) {
+            let (mut asked, mut unasked) = (Slots::EMPTY, Slots::EMPTY);
+            for samples in looks {
+                for (slot, t, value) in samples {
+                    asked.put(slot, t, value);
+                    unasked.put(slot, t, value);
+                }
+                let found = Statistics::of(&mut asked, 100 * SECOND, decay());
+                prop_assert_eq!(found, Statistics::of(&mut unasked.clone(), 100 * SECOND, decay()));
+            }
+        }
+
         #[test]
         fn statistics_agree_with_a_plain_computation(
             samples in prop::collection::vec((0..100 * SECOND, 0..60 * SECOND), 1..=SLOTS),
         ) {
-            let found = Statistics::of(&filled(&samples), 100 * SECOND, decay()).unwrap();
+            let found = Statistics::of(&mut filled(&samples), 100 * SECOND, decay()).unwrap();
             let expected = reference(&samples, 100 * SECOND);
             let got =
                 [found.mean, found.std, found.p50, found.p90, found.p99, found.decayed_mean];

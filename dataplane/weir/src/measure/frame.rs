@@ -38,7 +38,7 @@ impl Builder {
         now: Nanos,
         directory: &Directory,
         workers: &[Handle],
-        bank: &Bank,
+        bank: &mut Bank,
     ) -> &mut StatisticsFrame {
         self.frame.begin(now.0, directory.generation);
         self.frame.header_mut().lost =
@@ -76,7 +76,7 @@ impl Builder {
 }
 
 /// A server's record.
-fn statistics(server: &ServerLabel, now: Nanos, workers: &[Handle], bank: &Bank) -> ServerStatistics {
+fn statistics(server: &ServerLabel, now: Nanos, workers: &[Handle], bank: &mut Bank) -> ServerStatistics {
     let totals = Totals::of(server.id, workers).since(server.base);
     let state = match server.state {
         ServerState::Active => region::ServerState::Active,

@@ -124,7 +124,7 @@ impl Observer {
         if self.outlet.is_none() && self.pilot.is_idle() {
             return;
         }
-        let frame = self.frames.build(now, &self.directory, &self.workers, &self.bank);
+        let frame = self.frames.build(now, &self.directory, &self.workers, &mut self.bank);
         if let Some(outlet) = &mut self.outlet {
             Findings::count(match outlet.publish(frame, &self.directory) {
                 true => &self.findings.frames_published,
