@@ -93,6 +93,39 @@ impl Kind {
     }
 }
 
+/// A set of kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    /// Every kind.
+    pub const ALL: Self = Self::of(&Kind::ALL);
+    /// No kind.
+    pub const NONE: Self = Self(0);
+
+    /// These.
+    pub const fn of(kinds: &[Kind]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < kinds.len() {
+            bits |= 1 << kinds[at].index();
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// Those of both together.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether a kind is one of them.
+    #[inline]
+    pub const fn contains(self, kind: Kind) -> bool {
+        self.0 >> kind.index() & 1 != 0
+    }
+}
+
 /// What a sample's value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -133,5 +166,14 @@ mod tests {
         }
         assert_eq!(Kind::from_index(Kind::COUNT), None);
         assert_eq!((Kind::FlowBytes.unit(), Kind::FlowGap.unit()), (Unit::Bytes, Unit::Nanoseconds));
+    }
+
+    #[test]
+    fn sets_of_kinds_contain_what_they_are_made_of() {
+        let both = Kinds::of(&[Kind::FlowGap]).and(Kinds::of(&[Kind::Handshake, Kind::FlowGap]));
+        for kind in Kind::ALL {
+            assert!(Kinds::ALL.contains(kind) && !Kinds::NONE.contains(kind));
+            assert_eq!(both.contains(kind), [Kind::FlowGap, Kind::Handshake].contains(&kind));
+        }
     }
 }

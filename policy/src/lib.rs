@@ -21,6 +21,8 @@ pub mod threads;
 
 use std::fmt;
 
+use ipc::sample::Kinds;
+
 pub use self::observation::{Observation, PerServer};
 
 /// A rule or an agent.
@@ -36,6 +38,12 @@ pub trait Policy: fmt::Debug + Send {
     /// `proposal` is emptied first. Only ratios count. Weights of servers that are not active do not count. Nothing has to be
     /// checked: the guard takes any length and any bits.
     fn propose(&mut self, observation: &Observation<'_>, proposal: &mut Vec<f64>);
+
+    /// The kinds of samples that its proposals depend on: what is said of others may be left out of an observation. The
+    /// simulator leaves it out, as saying it is most of what a step costs.
+    fn kinds(&self) -> Kinds {
+        Kinds::ALL
+    }
 
     /// Forgets everything it has seen.
     fn reset(&mut self);

@@ -5,6 +5,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use ipc::sample::Kinds;
+
 use crate::{
     Policy,
     guard::{self, Bounds, Guard, Guarded, Unusable},
@@ -187,6 +189,15 @@ impl Steering {
         decision.servers.clear();
         decision.servers.extend(observation.servers.iter().map(|server| server.server));
         decision
+    }
+
+    /// The kinds of samples that steps depend on, but for what [`Proposer::Elsewhere`] goes by.
+    pub fn kinds(&self) -> Kinds {
+        let proposer = match &self.proposer {
+            Proposer::Policy(policy) => policy.kinds(),
+            Proposer::Elsewhere | Proposer::Missing => Kinds::NONE,
+        };
+        proposer.and(self.fallback.kinds())
     }
 
     /// Whether nobody makes proposals.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use dataplane::tables::select::Select;
-use ipc::region::ServerState;
+use ipc::{region::ServerState, sample::Kinds};
 use trainer::sim::{
     Choice, IDLE_TIMEOUT, Oracle, Setup, Simulation,
     arrivals::Poisson,
@@ -67,7 +67,7 @@ fn same_seed_is_the_same_run_to_the_nanosecond() {
     let run = |seed| {
         let mut run = begin(&setup, 20.0, Choice::Rule(Select::Sed2), seed);
         while run.advance(run.now() + 500 * MS) {
-            let _ = run.observe(0);
+            let _ = run.observe(0, Kinds::ALL);
             run.set_weights(1, &[1.0, 2.0, 1.0 + (run.now() % 7) as f64]);
         }
         (run.happened(), run.record().completed.clone())

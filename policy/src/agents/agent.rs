@@ -1,5 +1,7 @@
 //! An agent as a policy: features in, a bounded correction on the base estimate out.
 
+use ipc::sample::Kinds;
+
 use super::{Engine, Manifest, Model, ModelError, Network, action::correction, fused::math};
 use crate::{
     Observation, PerServer, Policy,
@@ -135,6 +137,10 @@ impl Policy for Agent {
         self.propose_by(observation, proposal, |manifest, _, head| {
             correction(manifest.kind, head, &manifest.levels, manifest.delta_max)
         });
+    }
+
+    fn kinds(&self) -> Kinds {
+        self.extractor.kinds()
     }
 
     fn reset(&mut self) {

@@ -1,6 +1,9 @@
 //! From observations to features.
 
-use ipc::{region::ServerStatistics, sample::Kind};
+use ipc::{
+    region::ServerStatistics,
+    sample::{Kind, Kinds},
+};
 
 use super::{
     Features, Normaliser, NormaliserError, Schema, bounded,
@@ -62,6 +65,11 @@ impl Extractor {
     /// Which features it makes.
     pub const fn schema(&self) -> Schema {
         self.schema
+    }
+
+    /// The kinds of samples that they depend on.
+    pub const fn kinds(&self) -> Kinds {
+        self.schema.kinds().and(Kinds::of(&[self.objective.kind]))
     }
 
     /// What brings them to scale.

@@ -6,7 +6,8 @@ use super::memory::{Memory, Pool, load, log};
 use crate::{Observation, base::Grounds};
 
 /// Kinds of samples that a server is known by, in their order.
-const KINDS: [Kind; 4] = [Kind::FlowDuration, Kind::FlowCompletion, Kind::Handshake, Kind::RequestLatency];
+pub const KINDS: [Kind; 4] =
+    [Kind::FlowDuration, Kind::FlowCompletion, Kind::Handshake, Kind::RequestLatency];
 /// Samples that a reservoir holds.
 const SLOTS: f64 = ipc::reservoir::SLOTS as f64;
 /// No ratio counts as larger than e to this.

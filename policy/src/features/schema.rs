@@ -1,5 +1,7 @@
 //! Which features there are.
 
+use ipc::sample::{Kind, Kinds};
+
 use super::{native, published};
 
 /// A set of features with a name and a version. A model works with the one it was trained with, and no other.
@@ -46,6 +48,17 @@ impl Schema {
         match self {
             Self::Native => 2,
             Self::Orig11 | Self::Orig6 | Self::Grouped18 | Self::Flat74 => 1,
+        }
+    }
+
+    /// The kinds of samples that its numbers are of.
+    pub const fn kinds(self) -> Kinds {
+        match self {
+            Self::Native => Kinds::of(&native::KINDS),
+            Self::Orig6 => Kinds::of(&[Kind::FlowDuration]),
+            Self::Orig11 | Self::Grouped18 | Self::Flat74 => {
+                Kinds::of(&[Kind::FlowCompletion, Kind::FlowDuration])
+            }
         }
     }
 

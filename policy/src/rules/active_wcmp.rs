@@ -1,5 +1,7 @@
 //! `active-wcmp`: configured weights, less where a server is busy.
 
+use ipc::sample::Kinds;
+
 use crate::{
     Observation, Policy,
     state::{self, StateError},
@@ -23,6 +25,10 @@ impl Policy for ActiveWcmp {
         proposal.extend(
             observation.servers.iter().map(|server| server.configured_weight / (server.open as f64 + 1.0)),
         );
+    }
+
+    fn kinds(&self) -> Kinds {
+        Kinds::NONE
     }
 
     fn reset(&mut self) {}

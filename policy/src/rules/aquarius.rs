@@ -1,6 +1,9 @@
 //! `aquarius`: a softmax over flow durations.
 
-use ipc::{region::ServerStatistics, sample::Kind};
+use ipc::{
+    region::ServerStatistics,
+    sample::{Kind, Kinds},
+};
 
 use super::mean;
 use crate::{
@@ -42,6 +45,10 @@ impl Policy for Aquarius {
             }
             proposal.push(weight.unwrap_or(0.0));
         }
+    }
+
+    fn kinds(&self) -> Kinds {
+        Kinds::of(&[Kind::FlowDuration])
     }
 
     fn reset(&mut self) {

@@ -1,6 +1,9 @@
 //! `hlb`: a Kalman filter of relative flow durations for each server.
 
-use ipc::{region::ServerStatistics, sample::Kind};
+use ipc::{
+    region::ServerStatistics,
+    sample::{Kind, Kinds},
+};
 
 use super::mean;
 use crate::{
@@ -116,6 +119,10 @@ impl Policy for Hlb {
         if total > 0.0 {
             proposal.iter_mut().for_each(|weight| *weight /= total);
         }
+    }
+
+    fn kinds(&self) -> Kinds {
+        Kinds::of(&[Kind::FlowDuration])
     }
 
     fn reset(&mut self) {

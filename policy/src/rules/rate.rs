@@ -1,5 +1,7 @@
 //! `rate`: the base estimate itself. An agent that corrects nothing is this rule.
 
+use ipc::sample::Kinds;
+
 use crate::{
     Observation, Policy,
     base::{RateEstimate, Settings},
@@ -26,6 +28,10 @@ impl Policy for Rate {
 
     fn propose(&mut self, observation: &Observation<'_>, proposal: &mut Vec<f64>) {
         self.estimate.estimate(observation, proposal);
+    }
+
+    fn kinds(&self) -> Kinds {
+        Kinds::NONE
     }
 
     fn reset(&mut self) {

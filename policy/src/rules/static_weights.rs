@@ -1,5 +1,7 @@
 //! `static`: the configured weights.
 
+use ipc::sample::Kinds;
+
 use crate::{
     Observation, Policy,
     state::{self, StateError},
@@ -17,6 +19,10 @@ impl Policy for Static {
     fn propose(&mut self, observation: &Observation<'_>, proposal: &mut Vec<f64>) {
         proposal.clear();
         proposal.extend(observation.servers.iter().map(|server| server.configured_weight));
+    }
+
+    fn kinds(&self) -> Kinds {
+        Kinds::NONE
     }
 
     fn reset(&mut self) {}

@@ -20,7 +20,7 @@ pub trait Helm {
 impl Helm for Steering {
     /// Sees the statistics that the balancer would publish.
     fn steer(&mut self, simulation: &mut Simulation, balancer: usize, weights: &mut Vec<f64>) {
-        for observation in Observation::of(simulation.observe(balancer)) {
+        for observation in Observation::of(simulation.observe(balancer, self.kinds())) {
             let decision = self.step(&observation, Circumstances::default());
             weights.clear();
             weights.extend(decision.weights.iter().map(|guarded| guarded.weight));
@@ -154,7 +154,11 @@ pub fn runs(jobs: &[(&Scenario, &Contender, u64)], threads: usize, done: &(dyn F
 
 #[cfg(test)]
 mod tests {
+    use ipc::sample::Kinds;
+    use policy::rules;
+
     use super::*;
+    use crate::sim::balancer::Balancer;
 
     const SCENARIO: &str = r#"
         balancers = 2
@@ -184,6 +188,42 @@ mod tests {
     fn weights_of_those_who_know_are_better_than_wrong_ones_and_than_blind_ones() {
         let (wrong, taught, seen) = (mean("sed"), mean("teacher"), mean("seer"));
         assert!(seen < taught && taught < wrong, "{seen} {taught} {wrong}");
+    }
+
+    /// Steers as its policy does that sees samples of all kinds.
+    struct SeesAll(Pilot);
+
+    impl Helm for SeesAll {
+        fn steer(&mut self, simulation: &mut Simulation, balancer: usize, weights: &mut Vec<f64>) {
+            let Pilot::Policy(steering) = &mut self.0 else { return };
+            for observation in Observation::of(simulation.observe(balancer, Kinds::ALL)) {
+                let decision = steering.step(&observation, Circumstances::default());
+                weights.clear();
+                weights.extend(decision.weights.iter().map(|guarded| guarded.weight));
+            }
+        }
+    }
+
+    #[test]
+    fn samples_that_a_policy_does_not_look_at_change_nothing() {
+        let scenario = Scenario::parse(SCENARIO).unwrap();
+        for name in rules::NAMES.into_iter().chain(["sac-gru", "qmix"]) {
+            let contender: Contender = name.parse().unwrap();
+            let mut usual = Drive::new(&scenario, &contender, 1);
+            let simulation = Simulation::new(scenario.setup(), scenario.arrivals(1), contender.choice(), 1);
+            let seers = [(); 2].map(|()| SeesAll(contender.pilot().unwrap()));
+            let mut other = Drive::of(simulation, seers.into(), scenario.period());
+            while usual.advance(u64::MAX) {}
+            while other.advance(u64::MAX) {}
+            let [usual, other] = [usual.simulation(), other.simulation()];
+            assert_eq!(usual.record().completed, other.record().completed, "{name}");
+            for (usual, other) in usual.balancers().iter().zip(other.balancers()) {
+                let weights = |balancer: &Balancer| -> Vec<u64> {
+                    balancer.servers().iter().map(|server| server.weight.to_bits()).collect()
+                };
+                assert_eq!(weights(usual), weights(other), "{name}");
+            }
+        }
     }
 
     #[test]

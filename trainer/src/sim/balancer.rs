@@ -11,7 +11,7 @@ use ipc::{
     id::{LcoreId, ServerId, VipId},
     region::{ServerState, ServerStatistics, StatisticsFrame, VipStatistics},
     reservoir::{Acceptance, Bank, Decay, Settings},
-    sample::{Kind, Sample},
+    sample::{Kind, Kinds, Sample},
 };
 
 use super::{
@@ -324,12 +324,13 @@ impl Balancer {
         flow.place.and_then(|place| self.watches.end(place))
     }
 
-    /// The statistics of this moment, as the data plane would publish them.
-    pub fn observe(&mut self, now: u64) -> &StatisticsFrame {
+    /// The statistics of this moment, as the data plane would publish them; of samples, what is said of these kinds, as if
+    /// there were no others.
+    pub fn observe(&mut self, now: u64, kinds: Kinds) -> &StatisticsFrame {
         for place in 0..self.watches.live().len() {
             self.hear_one(place as u32, now);
         }
-        self.say(now);
+        self.say(now, kinds);
         self.heard_until = now;
         let vip = self.vip(now);
         self.frame.begin(now, self.generation);
@@ -341,11 +342,14 @@ impl Balancer {
     }
 
     /// What the reservoirs say. Nothing but the age changes while no sample comes, so only those are asked that had one.
-    fn say(&mut self, now: u64) {
+    fn say(&mut self, now: u64, kinds: Kinds) {
         for (server, news) in self.servers.iter_mut().zip(&mut self.news) {
             for kind in Kind::ALL {
-                let said = &mut server.kinds[kind.index()];
-                if std::mem::take(&mut news[kind.index()]) {
+                let (said, news) = (&mut server.kinds[kind.index()], &mut news[kind.index()]);
+                if !kinds.contains(kind) {
+                    *news |= said.count > 0;
+                    *said = None.into();
+                } else if std::mem::take(news) {
                     *said = self.bank.statistics(ServerId(server.server), kind, now).into();
                 } else if said.count > 0 {
                     said.age += now - self.heard_until;
@@ -436,9 +440,32 @@ mod tests {
         let flow = balancer.begin(0, 0, 0, 0);
         balancer.request(MS, &flow, true);
         balancer.answered(3 * MS, &flow, MS);
-        let server = balancer.observe(5 * MS).vips().next().unwrap().1[0];
+        let server = balancer.observe(5 * MS, Kinds::ALL).vips().next().unwrap().1[0];
         let seen: Vec<_> = Kind::ALL.into_iter().filter(|&kind| server.kind(kind).is_some()).collect();
         assert_eq!(seen, [Kind::FlowCompletion, Kind::Handshake, Kind::PacketGap, Kind::FlowBytes]);
+    }
+
+    #[test]
+    fn kinds_that_were_not_asked_for_are_there_when_they_are() {
+        let some = Kinds::of(&[Kind::Handshake]);
+        let seen = |asked: [Kinds; 3]| {
+            let mut balancer = balancer(Select::Lsq, &[1.0]);
+            let flow = balancer.begin(0, 0, 0, 0);
+            balancer.request(MS, &flow, true);
+            asked.map(|kinds| {
+                let now = balancer.heard_until + 5 * MS;
+                let server = balancer.observe(now, kinds).vips().next().unwrap().1[0];
+                Kind::ALL.map(|kind| server.kind(kind))
+            })
+        };
+        let all = seen([Kinds::ALL; 3]);
+        let [first, second, third] = seen([Kinds::ALL, some, Kinds::ALL]);
+        assert_eq!((first, third), (all[0], all[2]));
+        for kind in Kind::ALL {
+            let expected = all[1][kind.index()].filter(|_| some.contains(kind));
+            assert_eq!(second[kind.index()], expected, "{}", kind.name());
+        }
+        assert!(all[1][Kind::PacketGap.index()].is_some() && second[Kind::Handshake.index()].is_some());
     }
 
     #[test]
@@ -448,7 +475,7 @@ mod tests {
         balancer.request(102 * MS, &flow, true);
         let other = balancer.begin(110 * MS, 1, 1 << 8, 1);
         let mut seen = |now| -> ServerStatistics {
-            let frame = balancer.observe(now);
+            let frame = balancer.observe(now, Kinds::ALL);
             assert_eq!(frame.header().t, now);
             frame.vips().next().unwrap().1[1]
         };
@@ -466,7 +493,7 @@ mod tests {
         assert_eq!(balancer.leave(&flow, Leave::Finished), Some(1), "the other flow moves up");
         let other = Tracked { place: Some(0), ..other };
         assert_eq!(balancer.leave(&other, Leave::Expired), None);
-        let frame = balancer.observe(1200 * MS);
+        let frame = balancer.observe(1200 * MS, Kinds::ALL);
         let (vip, servers) = frame.vips().next().unwrap();
         let server = &servers[1];
         assert_eq!((server.open, server.finished_fin, server.finished_timeout), (0, 1, 1));

@@ -22,7 +22,10 @@ use super::{
     server::{Part, Server},
     setup::{Change, End, Setup},
 };
-use ipc::region::{ServerState, StatisticsFrame};
+use ipc::{
+    region::{ServerState, StatisticsFrame},
+    sample::Kinds,
+};
 
 /// After so long a balancer forgets a flow of which only a SYN came, as the data plane does by default.
 pub const SYN_TIMEOUT: u64 = 10_000_000_000;
@@ -182,9 +185,9 @@ impl Simulation {
         self.flows.len()
     }
 
-    /// The frame of statistics that a balancer's policy would get now.
-    pub fn observe(&mut self, balancer: usize) -> &StatisticsFrame {
-        self.balancers[balancer].observe(self.now)
+    /// The frame of statistics that a balancer's policy would get now; of samples, what is said of these kinds.
+    pub fn observe(&mut self, balancer: usize, kinds: Kinds) -> &StatisticsFrame {
+        self.balancers[balancer].observe(self.now, kinds)
     }
 
     /// Puts weights in force on a balancer, one for each server, for flows from now on.

@@ -1,7 +1,8 @@
 //! A balancer's agent in training: it tries what it would not do by itself, and what it saw and did is written down.
 
+use ipc::sample::Kinds;
 use policy::{
-    Observation,
+    Observation, Policy as _,
     agents::{Agent, Manifest},
     features::Features,
     guard::Bounds,
@@ -128,7 +129,8 @@ impl Seat {
 
 impl Helm for Seat {
     fn steer(&mut self, simulation: &mut Simulation, balancer: usize, weights: &mut Vec<f64>) {
-        for observation in Observation::of(simulation.observe(balancer)) {
+        let kinds = self.agent.kinds().and(self.steering.kinds()).and(Kinds::of(&[self.objective.kind]));
+        for observation in Observation::of(simulation.observe(balancer, kinds)) {
             self.look(&observation);
             let circumstances = Circumstances { proposal: Some(&self.proposal), ..Circumstances::default() };
             let decision = self.steering.step(&observation, circumstances);

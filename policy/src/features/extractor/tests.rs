@@ -108,6 +108,48 @@ fn fixed_schemas_have_eighteen_and_seventy_four_numbers() {
     }
 }
 
+/// Features of servers with samples of these kinds only, each kind with other numbers.
+fn features_of(extractor: &Extractor, kinds: Kinds) -> [Features; 2] {
+    let servers = [0, 1].map(|id| {
+        let mut server = server(id, 3, 1e9);
+        let said = server.kinds[Kind::FlowDuration.index()];
+        for kind in Kind::ALL {
+            let mean = said.mean * (kind.index() as f32 + 1.0) * (id as f32 + 1.0);
+            let full = KindStatistics { mean, decayed_mean: mean, ..said };
+            server.kinds[kind.index()] = if kinds.contains(kind) { full } else { None.into() };
+        }
+        server
+    });
+    let mut extractor = extractor.clone();
+    [0, 50_000_000].map(|t| extract(&mut extractor, t, &servers, &[0.5, 1.5]))
+}
+
+#[test]
+fn features_depend_on_the_kinds_of_their_schema_and_on_no_others() {
+    for schema in Schema::ALL {
+        let extractor = extractor(schema);
+        let features = |kinds| features_of(&extractor, kinds);
+        for kind in Kind::ALL {
+            let others = Kind::ALL.into_iter().filter(|&other| other != kind);
+            let others = others.fold(Kinds::NONE, |all, other| all.and(Kinds::of(&[other])));
+            // Beside all others, or alone: some stand in for others.
+            let matters = features(Kinds::ALL) != features(others)
+                || features(Kinds::of(&[kind])) != features(Kinds::NONE);
+            assert_eq!(matters, schema.kinds().contains(kind), "{} {}", schema.name(), kind.name());
+        }
+        assert_eq!(features(Kinds::ALL), features(schema.kinds()), "{}", schema.name());
+    }
+}
+
+#[test]
+fn features_depend_on_the_kind_of_the_reward_too() {
+    let objective = Objective { kind: Kind::FlowGap, ..Objective::default() };
+    let extractor = extractor(Schema::Native).with_objective(objective);
+    let all = features_of(&extractor, Kinds::ALL);
+    assert_eq!(all, features_of(&extractor, extractor.kinds()));
+    assert!(all != features_of(&extractor, Schema::Native.kinds()));
+}
+
 /// Two servers with 3 and 8 open flows: worked out by hand.
 #[test]
 fn published_features_are_as_published() {
