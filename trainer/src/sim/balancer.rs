@@ -122,8 +122,9 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// A balancer before these servers, with the weights that they are configured with.
-    pub fn new(rule: Select, servers: &[ServerSpec], seed: u64, number: u64) -> Self {
+    /// A balancer before these servers, with the weights that they are configured with. `rings` are those of another one
+    /// before the same servers, if there is one: all have the same, and they take long to fill.
+    pub fn new(rule: Select, servers: &[ServerSpec], seed: u64, number: u64, rings: Rings) -> Self {
         let seed = Stream::numbered(seed, Purpose::Reservoirs, number).bits();
         let settings = Settings {
             seed,
@@ -139,10 +140,9 @@ impl Balancer {
                 ..ServerStatistics::new(id, state)
             }
         };
-        let mut rings = Rings::default();
         let mut balancer = Self {
             rule,
-            selector: Selector::new(rule, VIP, Vec::new(), &mut rings),
+            selector: Selector::new(rule, VIP, Vec::new(), &mut Rings::default()),
             rings,
             generation: 0,
             load: OwnLoad { flows: vec![0; servers.len()], turns: Cell::new(0) },
@@ -170,6 +170,11 @@ impl Balancer {
     pub fn without(mut self, unseen: &[Kind]) -> Self {
         unseen.iter().for_each(|kind| self.unseen[kind.index()] = true);
         self
+    }
+
+    /// The rings of its servers.
+    pub const fn rings(&self) -> &Rings {
+        &self.rings
     }
 
     /// What it knows of each server: counters, states, weights. Samples are in [`Balancer::observe`] only.
@@ -406,7 +411,7 @@ mod tests {
     fn balancer(rule: Select, weights: &[f64]) -> Balancer {
         let servers: Vec<_> =
             weights.iter().map(|&weight| ServerSpec { weight, ..ServerSpec::default() }).collect();
-        Balancer::new(rule, &servers, 1, 0)
+        Balancer::new(rule, &servers, 1, 0, Rings::default())
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::{
     server::{Part, Server},
     setup::{Change, End, Setup},
 };
+use dataplane::tables::select::Rings;
 use ipc::{
     region::{ServerState, StatisticsFrame},
     sample::Kinds,
@@ -99,8 +100,12 @@ impl Simulation {
         for (at, change) in (0..).zip(&setup.changes) {
             queue.schedule(change.at, Event::Change(at));
         }
-        let balancer =
-            |number| Balancer::new(choice.rule(), &setup.servers, seed, number).without(&setup.unseen);
+        let mut balancers: Vec<Balancer> = Vec::new();
+        for number in 0..u64::from(setup.balancers) {
+            let rings = balancers.last().map_or_else(Rings::default, |balancer| balancer.rings().clone());
+            let balancer = Balancer::new(choice.rule(), &setup.servers, seed, number, rings);
+            balancers.push(balancer.without(&setup.unseen));
+        }
         let mut simulation = Self {
             queue,
             now: 0,
@@ -116,7 +121,7 @@ impl Simulation {
             servers: setup.servers.iter().cloned().map(Server::new).collect(),
             present: setup.servers.iter().map(|server| server.present).collect(),
             neighbors: (0..setup.servers.len() as u64).map(|at| Neighbor::new(seed, at)).collect(),
-            balancers: (0..u64::from(setup.balancers)).map(balancer).collect(),
+            balancers,
             choice,
             service: Stream::new(seed, Purpose::Service),
             hashes: Stream::new(seed, Purpose::Hashes),
