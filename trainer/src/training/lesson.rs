@@ -113,7 +113,7 @@ impl Lesson {
                 held_by_twin.push(held(twin.simulation(), &mut area[1], terms.period));
             }
         }
-        let looks: Vec<Vec<Look>> = drive.helms().iter().map(|seat| seat.looks().to_vec()).collect();
+        let looks: Vec<Vec<Look>> = drive.helms_mut().iter_mut().map(Seat::take_looks).collect();
         let paid = |looks: &Vec<Look>| match terms.pay {
             Pay::Choices => choices(looks),
             Pay::Seen(_) => looks.iter().skip(1).map(|look| look.seen).collect(),

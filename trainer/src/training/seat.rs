@@ -93,9 +93,9 @@ impl Seat {
         self.looks.clear();
     }
 
-    /// What it saw and did, step by step, since the episode began.
-    pub fn looks(&self) -> &[Look] {
-        &self.looks
+    /// What it saw and did, step by step, since the episode began; nothing of that stays here.
+    pub fn take_looks(&mut self) -> Vec<Look> {
+        std::mem::take(&mut self.looks)
     }
 
     /// Proposes, and writes down.
