@@ -432,6 +432,7 @@ mod tests {
         for (text, said) in [
             ("reward = \"joy\"", "no reward is called `joy`"),
             ("select = \"best\"", "`select` is best"),
+            ("average = 0", "`average` is 0: it must be above 0"),
             ("hidden = 0", "`hidden` is 0: it must be 1 to 1024"),
             ("levels = [0.0, 0.1]", "`levels` is [0.0, 0.1]: it must be given for discrete heads"),
             ("delta_max = 4.0", "`delta_max` is 4"),

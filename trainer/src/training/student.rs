@@ -235,3 +235,60 @@ pub fn layout(config: &Config, agents: usize, servers: usize) -> Layout {
         hidden: config.hidden,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learners::{
+        draws::{Draws, Use},
+        params::values,
+        replay::{Cut, Episode, Moment, Replay, Taken},
+    };
+
+    fn numbers(params: &Params) -> Vec<f32> {
+        params.iter().flat_map(|(_, var)| values(var).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_acts_is_the_average_of_what_was_learned() {
+        let layout = Layout {
+            agents: 1,
+            servers: 2,
+            server_features: 3,
+            context_features: 1,
+            state: STATE,
+            hidden: 4,
+        };
+        let moment = Moment {
+            servers: vec![1.0; 6],
+            context: vec![1.0],
+            active: vec![1.0; 2],
+            hidden: vec![0.0; 8],
+            state: vec![0.0; STATE],
+        };
+        let taken = Taken { action: vec![0.5, -0.5], ..Taken::default() };
+        let mut replay = Replay::new(layout, Cut { length: 4, stride: 1 }, 100);
+        replay.push(Episode { moments: vec![moment; 9], taken: vec![taken; 8] });
+        let batch = replay.sample(4, &mut Draws::new(1, Use::Replay)).unwrap();
+        for (average, share) in [(1, 1.0), (4, 0.25)] {
+            let text = format!(
+                r#"
+                learner = "sac-gru"
+                average = {average}
+                warm    = {{ episodes = 1, updates = 1, rate = 1e-2 }}
+                learn   = {{ episodes = 1, updates = 1, rate = 1e-4 }}
+                judge   = {{ every = 1, scenarios = [], flows = 100, seeds = 1 }}
+                "#
+            );
+            let mut student = Student::new(&Config::parse(&text).unwrap(), layout).unwrap();
+            let before = numbers(student.parameters());
+            student.imitate(&batch, 1e-2).unwrap();
+            let (newest, acting) = (numbers(student.learner.actor().1), numbers(student.parameters()));
+            assert_ne!(before, newest);
+            for ((before, newest), acting) in before.iter().zip(newest).zip(acting) {
+                let expected = before + share * (newest - before);
+                assert!((acting - expected).abs() < 1e-6, "{average}: {acting}, not {expected}");
+            }
+        }
+    }
+}
