@@ -42,7 +42,7 @@ impl Brief {
     /// How many of the flows that begin are brief, 0 to 1.
     pub fn share(&self) -> f64 {
         let chance = DEVIATIONS * self.gone.sqrt();
-        (self.gone - self.served - chance).max(0.0) / (self.came - self.served + PRIOR)
+        (self.gone - self.served - chance).max(0.0) / ((self.came - self.served).max(0.0) + PRIOR)
     }
 
     /// Writes everything down.
