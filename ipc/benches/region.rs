@@ -14,6 +14,7 @@ use ipc::{
     },
     reservoir::Statistics,
 };
+use nix::time::ClockId;
 
 /// Servers of one VIP.
 const SIZES: [u32; 5] = [4, 16, 32, 64, 1024];
@@ -113,5 +114,9 @@ fn nothing_new(criterion: &mut Criterion<CpuTime>) {
     criterion.bench_function("region/nothing_new", |bencher| bencher.iter(|| reader.latest().is_ok()));
 }
 
-criterion_group!(name = benches; config = common::criterion(); targets = statistics, weights, nothing_new);
+criterion_group! {
+    name = benches;
+    config = common::criterion(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    targets = statistics, weights, nothing_new
+}
 criterion_main!(benches);

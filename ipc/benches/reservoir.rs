@@ -13,6 +13,7 @@ use ipc::{
     rng::SplitMix64,
     sample::{Kind, Sample},
 };
+use nix::time::ClockId;
 
 const SERVERS: u32 = 64;
 const KINDS: usize = 6;
@@ -69,5 +70,9 @@ fn statistics(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-criterion_group!(name = benches; config = common::criterion(); targets = offer, statistics);
+criterion_group! {
+    name = benches;
+    config = common::criterion(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    targets = offer, statistics
+}
 criterion_main!(benches);

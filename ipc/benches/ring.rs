@@ -21,6 +21,7 @@ use ipc::{
     ring,
     sample::{Kind, Sample},
 };
+use nix::time::ClockId;
 
 const CAPACITY: usize = 1 << 16;
 /// Samples between two visits of the consumer, in the benches on one thread.
@@ -169,5 +170,9 @@ fn full(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-criterion_group!(name = benches; config = common::criterion(); targets = one_thread, two_threads, full);
+criterion_group! {
+    name = benches;
+    config = common::criterion(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    targets = one_thread, two_threads, full
+}
 criterion_main!(benches);

@@ -12,6 +12,7 @@ use std::{
 use common::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use ipc::snapshot;
+use nix::time::ClockId;
 
 fn read(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("snapshot/read");
@@ -59,5 +60,9 @@ fn swap(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-criterion_group!(name = benches; config = common::criterion(); targets = read, swap);
+criterion_group! {
+    name = benches;
+    config = common::criterion(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    targets = read, swap
+}
 criterion_main!(benches);

@@ -12,6 +12,7 @@ mod random;
 
 use common::CpuTime;
 use criterion::{BenchmarkId, Criterion, criterion_group};
+use nix::time::ClockId;
 use policy::{
     agents::{Engine, Kind, Network, Shape},
     features::Schema,
@@ -42,7 +43,11 @@ fn inference(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-criterion_group!(name = benches; config = common::criterion(); targets = inference);
+criterion_group! {
+    name = benches;
+    config = common::criterion(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    targets = inference
+}
 
 fn main() {
     policy::threads::use_one().expect("the program can be started over");

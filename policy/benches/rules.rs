@@ -12,6 +12,7 @@ use ipc::{
     region::{KindStatistics, ServerState, ServerStatistics, StatisticsFrame, VipStatistics},
     reservoir::Statistics,
 };
+use nix::time::ClockId;
 use policy::{
     Observation,
     base::RateEstimate,
@@ -116,5 +117,9 @@ fn extractor(schema: Schema) -> Extractor {
     Extractor::new(schema, Normaliser::identity(schema)).expect("they fit")
 }
 
-criterion_group!(name = benches; config = common::criterion(); targets = steps);
+criterion_group! {
+    name = benches;
+    config = common::criterion(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    targets = steps
+}
 criterion_main!(benches);

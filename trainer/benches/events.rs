@@ -1,11 +1,13 @@
 //! How many things happen a second in the simulator, on one core.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
-mod processor;
+#[path = "../../ipc/benches/common/mod.rs"]
+mod common;
 
+use common::CpuTime;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
-use processor::Processor;
+use nix::time::ClockId;
 use trainer::{
     evaluate::{contender::Contender, run::Drive},
     scenario::Scenario,
@@ -33,7 +35,7 @@ fn whole(scenario: &Scenario, contender: &Contender) -> u64 {
     drive.simulation().happened()
 }
 
-fn events(criterion: &mut Criterion<Processor>) {
+fn events(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("events");
     group.sample_size(10);
     let cases = [
@@ -57,7 +59,7 @@ fn events(criterion: &mut Criterion<Processor>) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().with_measurement(Processor);
+    config = common::criterion(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     targets = events
 }
 criterion_main!(benches);

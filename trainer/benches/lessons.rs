@@ -1,14 +1,16 @@
 //! What a lesson costs, on one core: the mean over a dozen worlds that training would draw.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
-mod processor;
+#[path = "../../ipc/benches/common/mod.rs"]
+mod common;
 
 use std::path::Path;
 
+use common::CpuTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
+use nix::time::ClockId;
 use policy::agents::{Model, shipped};
-use processor::Processor;
 use trainer::training::{
     config::{Config, Pay},
     lesson::{Lesson, Terms},
@@ -22,7 +24,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 const LESSONS: u64 = 12;
 
-fn lessons(criterion: &mut Criterion<Processor>) {
+fn lessons(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("lessons");
     group.sample_size(10).throughput(Throughput::Elements(LESSONS));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/train/sac-gru.toml");
@@ -56,7 +58,7 @@ fn lessons(criterion: &mut Criterion<Processor>) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().with_measurement(Processor);
+    config = common::criterion(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     targets = lessons
 }
 criterion_main!(benches);

@@ -1,14 +1,16 @@
 //! What an update of a learner costs, on one core: two agents before eight servers, sequences of twenty steps, 32 of them.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
-mod processor;
+#[path = "../../ipc/benches/common/mod.rs"]
+mod common;
 
 use std::hint::black_box;
 
+use common::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
+use nix::time::ClockId;
 use policy::agents::net::Net;
-use processor::Processor;
 use trainer::learners::{
     adam::{self, Adam},
     draws::{Draws, Use},
@@ -55,7 +57,7 @@ fn batch(levels: bool) -> Batch {
     replay.sample(32, &mut draws).unwrap()
 }
 
-fn updates(criterion: &mut Criterion<Processor>) {
+fn updates(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("updates");
     group.sample_size(20);
     let (continuous, discrete) = (batch(false), batch(true));
@@ -89,7 +91,7 @@ fn updates(criterion: &mut Criterion<Processor>) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().with_measurement(Processor);
+    config = common::criterion(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     targets = updates
 }
 criterion_main!(benches);
