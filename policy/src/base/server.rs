@@ -123,7 +123,7 @@ impl Track {
 
     /// Completions a second while there are any flows.
     pub fn busy_rate(&self) -> f64 {
-        if self.slow.service[0] > 0.0 { self.slow.completed / self.slow.service[0] } else { 0.0 }
+        self.slow.rate(0)
     }
 
     fn likeliest(&self) -> usize {

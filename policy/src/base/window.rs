@@ -58,10 +58,14 @@ impl Window {
         }
     }
 
+    /// Completions for each second of a flow in service, if `LEVELS[level]` flows saturate the server; 0 without any.
+    pub fn rate(&self, level: usize) -> f64 {
+        if self.service[level] > 0.0 { self.completed / self.service[level] } else { 0.0 }
+    }
+
     /// The frame less the completions, as far as one knows, of flows that were gone at once: of the share `brief` of those that came.
     pub fn without_brief(&self, frame: &Frame, brief: f64) -> Frame {
-        let rate = if self.service[FINITE] > 0.0 { self.completed / self.service[FINITE] } else { 0.0 };
-        let (brief, others) = (brief * frame.came, rate * frame.seconds * frame.open[0]);
+        let (brief, others) = (brief * frame.came, self.rate(FINITE) * frame.seconds * frame.open[0]);
         let gone =
             if brief > 0.0 { (frame.completed * brief / (brief + others)).min(frame.came) } else { 0.0 };
         Frame { completed: frame.completed - gone, ..*frame }

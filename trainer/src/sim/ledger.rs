@@ -34,8 +34,8 @@ pub struct Moment {
 }
 
 impl Ledger {
-    /// A flow comes to servers with these `costs`, which a balancer with these `counts` gives to the server `own` and others would give to `beside`. Only servers
-    /// that are `open` may get it. `chance` is any 64 bits, others for each flow.
+    /// A flow comes to servers with these `costs`, which a balancer with these `counts` gives to the server `own` and others
+    /// would give to `beside`. Only servers that are `open` may get it. `chance` is any 64 bits, others for each flow.
     pub fn add(
         &mut self,
         servers: &[Server],
